@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs inside a software element, one module or package each."""

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an engine is given when it is made: keys, preferences, services. No file, no clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from iose.crypto.base import CryptoProvider, HashAlgorithm, Rng
+from iose.tls.constants import CipherSuite, ExtensionType, NamedGroup
+
+DEFAULT_SUITES = (
+    CipherSuite.TLS_AES_128_CCM_SHA256,
+    CipherSuite.TLS_AES_128_GCM_SHA256,
+    CipherSuite.TLS_CHACHA20_POLY1305_SHA256,
+    CipherSuite.TLS_AES_128_CCM_8_SHA256,
+)
+DEFAULT_GROUPS = (
+    NamedGroup.SECP256R1,
+    NamedGroup.X25519,
+    NamedGroup.X25519_MLKEM768,
+    NamedGroup.SECP256R1_MLKEM768,
+)
+
+KeyLog = Callable[[str, bytes, bytes], None]
+"""Called with (label, client random, secret) as in the NSS key log; never set in production."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreSharedKey:
+    """An external PSK, its identity and the hash it goes with (RFC 8446 §4.2.11).
+
+    Attributes:
+        identity: 1 to 65 535 bytes, sent in clear.
+        key: The secret. None when it lives elsewhere: the engine then stops at
+            ``BinderNeeded`` and ``HandshakeSecretNeeded``.
+        hash: The hash of the binder and of every suite this PSK may be used with.
+    """
+
+    identity: bytes
+    key: bytes | None = field(repr=False)
+    hash: HashAlgorithm = HashAlgorithm.SHA256
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """What both roles share.
+
+    Attributes:
+        crypto: The primitives.
+        rng: Source of randoms and ephemeral keys.
+        suites: In order of preference; a server takes the first of its own that is offered.
+        groups: In order of preference; a client sends a share for the first only.
+        allow_psk_ke: Accept or offer PSK without (EC)DHE, hence without forward secrecy.
+        middlebox_compatibility: Send ChangeCipherSpec (RFC 8446 §D.4).
+        record_size_limit: Offered or answered limit (RFC 8449), 64 to 16 385; None sends none.
+        record_padding: Pad inner plaintexts to a multiple of this, in bytes; 0 for none.
+        alpn_protocols: In order of preference; empty ignores ALPN.
+        key_log: Receiver of secrets for tests, or None.
+    """
+
+    crypto: CryptoProvider
+    rng: Rng
+    suites: tuple[CipherSuite, ...] = DEFAULT_SUITES
+    groups: tuple[NamedGroup, ...] = DEFAULT_GROUPS
+    allow_psk_ke: bool = False
+    middlebox_compatibility: bool = True
+    record_size_limit: int | None = None
+    record_padding: int = 0
+    alpn_protocols: tuple[bytes, ...] = ()
+    key_log: KeyLog | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """A client's part: whom it calls and with which key.
+
+    Attributes:
+        engine: What both roles share.
+        psk: The key to offer.
+        server_name: Sent as SNI; None sends no SNI.
+        max_fragment_length: Code 1 to 4 of RFC 6066 §4, or None.
+        extension_order: Order of the ClientHello's extensions; pre_shared_key is always last.
+    """
+
+    engine: EngineConfig
+    psk: PreSharedKey
+    server_name: str | None = None
+    max_fragment_length: int | None = None
+    extension_order: tuple[ExtensionType, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """A server's part.
+
+    Attributes:
+        engine: What both roles share.
+        psks: Keys by identity; wrong identity and wrong binder look alike to the peer.
+        hello_retry_request: Answer a missing share with HelloRetryRequest; else handshake_failure.
+        check_psk_modes: Refuse a ClientHello without psk_key_exchange_modes (RFC 8446 §4.2.9).
+        extension_order: Order of the ServerHello's extensions.
+    """
+
+    engine: EngineConfig
+    psks: tuple[PreSharedKey, ...]
+    hello_retry_request: bool = True
+    check_psk_modes: bool = True
+    extension_order: tuple[ExtensionType, ...] = (
+        ExtensionType.PRE_SHARED_KEY,
+        ExtensionType.KEY_SHARE,
+        ExtensionType.SUPPORTED_VERSIONS,
+    )

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Registries of TLS (RFC 8446 §B, IANA TLS parameters); unknown values survive as integers."""
+
+from enum import IntEnum
+
+
+class ContentType(IntEnum):
+    """Record content types (RFC 8446 §5.1)."""
+
+    CHANGE_CIPHER_SPEC = 20
+    ALERT = 21
+    HANDSHAKE = 22
+    APPLICATION_DATA = 23
+
+
+class HandshakeType(IntEnum):
+    """Handshake message types (RFC 8446 §4)."""
+
+    CLIENT_HELLO = 1
+    SERVER_HELLO = 2
+    NEW_SESSION_TICKET = 4
+    END_OF_EARLY_DATA = 5
+    ENCRYPTED_EXTENSIONS = 8
+    CERTIFICATE = 11
+    CERTIFICATE_REQUEST = 13
+    CERTIFICATE_VERIFY = 15
+    FINISHED = 20
+    KEY_UPDATE = 24
+    MESSAGE_HASH = 254
+
+
+class CipherSuite(IntEnum):
+    """Cipher suites of TLS 1.3 (RFC 8446 §B.4)."""
+
+    TLS_AES_128_GCM_SHA256 = 0x1301
+    TLS_AES_256_GCM_SHA384 = 0x1302
+    TLS_CHACHA20_POLY1305_SHA256 = 0x1303
+    TLS_AES_128_CCM_SHA256 = 0x1304
+    TLS_AES_128_CCM_8_SHA256 = 0x1305
+
+
+class NamedGroup(IntEnum):
+    """Key-exchange groups (RFC 8446 §4.2.7, draft-ietf-tls-ecdhe-mlkem §5)."""
+
+    SECP256R1 = 0x0017
+    X25519 = 0x001D
+    SECP256R1_MLKEM768 = 0x11EB
+    X25519_MLKEM768 = 0x11EC
+
+
+class PskKeyExchangeMode(IntEnum):
+    """Ways to use a PSK (RFC 8446 §4.2.9)."""
+
+    PSK_KE = 0
+    PSK_DHE_KE = 1
+
+
+class ExtensionType(IntEnum):
+    """Extensions (RFC 8446 §4.2)."""
+
+    SERVER_NAME = 0
+    MAX_FRAGMENT_LENGTH = 1
+    SUPPORTED_GROUPS = 10
+    EC_POINT_FORMATS = 11
+    SIGNATURE_ALGORITHMS = 13
+    ALPN = 16
+    RECORD_SIZE_LIMIT = 28
+    PRE_SHARED_KEY = 41
+    EARLY_DATA = 42
+    SUPPORTED_VERSIONS = 43
+    COOKIE = 44
+    PSK_KEY_EXCHANGE_MODES = 45
+    CERTIFICATE_AUTHORITIES = 47
+    KEY_SHARE = 51
+
+
+class AlertDescription(IntEnum):
+    """Alerts (RFC 8446 §6)."""
+
+    CLOSE_NOTIFY = 0
+    UNEXPECTED_MESSAGE = 10
+    BAD_RECORD_MAC = 20
+    RECORD_OVERFLOW = 22
+    HANDSHAKE_FAILURE = 40
+    BAD_CERTIFICATE = 42
+    UNSUPPORTED_CERTIFICATE = 43
+    CERTIFICATE_REVOKED = 44
+    CERTIFICATE_EXPIRED = 45
+    CERTIFICATE_UNKNOWN = 46
+    ILLEGAL_PARAMETER = 47
+    UNKNOWN_CA = 48
+    ACCESS_DENIED = 49
+    DECODE_ERROR = 50
+    DECRYPT_ERROR = 51
+    PROTOCOL_VERSION = 70
+    INSUFFICIENT_SECURITY = 71
+    INTERNAL_ERROR = 80
+    INAPPROPRIATE_FALLBACK = 86
+    USER_CANCELED = 90
+    MISSING_EXTENSION = 109
+    UNSUPPORTED_EXTENSION = 110
+    UNRECOGNIZED_NAME = 112
+    BAD_CERTIFICATE_STATUS_RESPONSE = 113
+    UNKNOWN_PSK_IDENTITY = 115
+    CERTIFICATE_REQUIRED = 116
+    NO_APPLICATION_PROTOCOL = 120

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two Protocols of a transport: a Reader where a card sits, a Connection to talk to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from iose.iso7816.apdu import CommandApdu, ResponseApdu
+from iose.iso7816.status import StatusWord
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStep:
+    """One command of a batch.
+
+    Attributes:
+        command: The command; its answer is drained (61xx and 9Fxx fetched, 6Cxx repeated).
+        expected: The batch goes on only after this status; None goes on after any.
+    """
+
+    command: CommandApdu
+    expected: StatusWord | None = StatusWord.OK
+
+
+class Connection(Protocol):
+    """A powered card, held exclusively until ``close``."""
+
+    @property
+    def atr(self) -> bytes:
+        """The answer to the last reset."""
+
+    async def transmit(self, command: CommandApdu) -> ResponseApdu:
+        """Return the raw answer to one command; nothing is drained.
+
+        Raises:
+            TransportError: No answer; the connection is of no more use.
+        """
+
+    async def transmit_batch(self, steps: Sequence[BatchStep]) -> list[ResponseApdu]:
+        """Return the drained answers, up to and with the first unexpected status.
+
+        Raises:
+            TransportError: No answer; the connection is of no more use.
+        """
+
+    async def reset(self) -> bytes:
+        """Reset the card and return its ATR.
+
+        Raises:
+            TransportError: The card is gone.
+        """
+
+    async def close(self) -> None:
+        """Power the card off and let it go; never raises."""
+
+
+class Reader(Protocol):
+    """What carries APDUs to one element."""
+
+    @property
+    def name(self) -> str:
+        """Stable name, for logs and inventories."""
+
+    async def connect(self) -> Connection:
+        """Power the card up and return a connection to it.
+
+        Raises:
+            TransportError: There is no reader, no card, or no answer.
+        """
