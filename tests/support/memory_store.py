@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from iose.card.store import StoreError
 
 
-class PowerFailure(BaseException):  # noqa: N818  # an event of the world, not an error of ours
+class PowerFailure(BaseException):  # an event of the world, not an error of ours
     """The power went away: nothing catches it, as nothing would run any more."""
 
 
