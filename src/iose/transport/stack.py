@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A batch of commands run on a card, each answer drained (tls-se.md §3, iose-server.md §6.2).
+
+Used at the card's side of a wall: by the element host, by our card in the same process, and by
+the worker thread of a blocking reader. It sends bytes through the callable it is given and
+knows nothing of what carries them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from iose.iso7816.apdu import SHORT_LE_LIMIT, CommandApdu, ResponseApdu
+from iose.iso7816.status import StatusWord
+from iose.transport.base import BatchStep
+from iose.wire.errors import RemoteProtocolError
+
+INS_GET_RESPONSE: Final = 0xC0
+CHANNEL_MASK: Final = 0x03  # ISO/IEC 7816-4 §5.4.1: GET RESPONSE goes to the command's channel
+SW1_MORE_ISO: Final = 0x61
+SW1_MORE_APPLET: Final = 0x9F
+SW1_WRONG_LE: Final = 0x6C
+OUTPUT_LIMIT: Final = 65_536  # iose-server.md §6.5: an answer is one record, or a few
+EXCHANGE_LIMIT: Final = 600  # 64 KiB in pieces of 240 bytes, twice: a card that never ends
+
+Process = Callable[[bytes], bytes]
+
+
+@dataclass(slots=True)
+class ApduMeter:
+    """What went over the card's interface: the real cost of a handshake on a chip.
+
+    Attributes:
+        commands: Number of commands sent, GET RESPONSE included.
+        bytes_sent: Size of those commands.
+        bytes_received: Size of their answers, status words included.
+    """
+
+    commands: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+    def count(self, command: bytes, response: bytes) -> None:
+        """Add one exchange."""
+        self.commands += 1
+        self.bytes_sent += len(command)
+        self.bytes_received += len(response)
+
+
+def run_batch(
+    process: Process, steps: Sequence[BatchStep], meter: ApduMeter | None = None
+) -> list[ResponseApdu]:
+    """Return the drained answers of ``steps``, up to and with the first unexpected status.
+
+    Args:
+        process: Carries one raw command to the card and returns its raw answer.
+        steps: The commands, each with the status that lets the batch go on.
+        meter: Counts every exchange, if given.
+
+    Raises:
+        DecodeError: An answer has no status word.
+        RemoteProtocolError: An answer never ends, or is longer than 64 KiB.
+    """
+    responses = []
+    for step in steps:
+        response = drain(process, step.command, meter)
+        responses.append(response)
+        if step.expected is not None and response.status != step.expected:
+            break
+    return responses
+
+
+def drain(process: Process, command: CommandApdu, meter: ApduMeter | None = None) -> ResponseApdu:
+    """Return the whole answer to one command: 61xx and 9Fxx fetched, 6Cxx repeated.
+
+    6Cxx is a wrong Le only where a command brings no data; INS 85 uses 6C00 for bad data.
+
+    Raises:
+        DecodeError: An answer has no status word.
+        RemoteProtocolError: An answer never ends, or is longer than 64 KiB.
+    """
+    asked = command
+    data = b""
+    for _ in range(EXCHANGE_LIMIT):
+        wire = asked.encode()
+        answer = process(wire)
+        if meter is not None:
+            meter.count(wire, answer)
+        response = ResponseApdu.decode(answer)
+        if response.data:
+            data += response.data
+            if len(data) > OUTPUT_LIMIT:
+                raise RemoteProtocolError(f"an answer is longer than {OUTPUT_LIMIT} bytes")
+        following = _following(asked, response.status)
+        if following is None:
+            return ResponseApdu(data, response.status)
+        asked = following
+    raise RemoteProtocolError(f"an answer does not end after {EXCHANGE_LIMIT} exchanges")
+
+
+def _following(asked: CommandApdu, status: StatusWord) -> CommandApdu | None:
+    size = status.sw2 or SHORT_LE_LIMIT
+    sw1 = status.sw1
+    if sw1 in (SW1_MORE_ISO, SW1_MORE_APPLET):
+        return CommandApdu(asked.cla & CHANNEL_MASK, INS_GET_RESPONSE, 0, 0, le=size)
+    if sw1 == SW1_WRONG_LE and not asked.data and asked.le != size:
+        return CommandApdu(asked.cla, asked.ins, asked.p1, asked.p2, le=size)
+    return None
