@@ -2,24 +2,12 @@
 """The two Protocols of a transport: a Reader where a card sits, a Connection to talk to it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
-from iose.iso7816.status import StatusWord
+from iose.iso7816.batch import ApduLimits, BatchStep
 
-
-@dataclass(frozen=True, slots=True)
-class BatchStep:
-    """One command of a batch.
-
-    Attributes:
-        command: The command; its answer is drained (61xx and 9Fxx fetched, 6Cxx repeated).
-        expected: The batch goes on only after this status; None goes on after any.
-    """
-
-    command: CommandApdu
-    expected: StatusWord | None = StatusWord.OK
+__all__ = ["ApduLimits", "BatchStep", "Connection", "Reader"]
 
 
 class Connection(Protocol):
@@ -28,6 +16,10 @@ class Connection(Protocol):
     @property
     def atr(self) -> bytes:
         """The answer to the last reset."""
+
+    @property
+    def apdus(self) -> int:
+        """Commands the card has had on this connection, GET RESPONSE included."""
 
     async def transmit(self, command: CommandApdu) -> ResponseApdu:
         """Return the raw answer to one command; nothing is drained.
@@ -60,6 +52,10 @@ class Reader(Protocol):
     @property
     def name(self) -> str:
         """Stable name, for logs and inventories."""
+
+    @property
+    def limits(self) -> ApduLimits:
+        """What the element takes at a time."""
 
     async def connect(self) -> Connection:
         """Power the card up and return a connection to it.
