@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings every test shares."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Machines that run the suite are slow and shared: no example may fail for taking its time.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
