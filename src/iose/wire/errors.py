@@ -14,6 +14,8 @@ IoseError
 │  └─ InvalidSignatureError
 ├─ StatusWordError
 ├─ StoreError
+├─ ConfigurationError
+├─ ControlError
 └─ TransportError
    ├─ NoReaderError
    ├─ NoCardError

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control socket of a running node: who may use it, how it is served, how it is reached.
+
+Mode 0600 keeps other users out; the peer's credentials are checked as well, because a folder's
+mode may be changed by accident. Root is let in: it could read the folder anyway.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from iose.runtime.channel import LINE_LIMIT, Handler, JsonChannel
+from iose.runtime.errors import ControlError
+from iose.runtime.folder import DataFolder, socket_address
+
+PRIVATE_UMASK: Final = 0o177
+BACKLOG: Final = 16
+ROOT: Final = 0
+_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """Return the user at the other end of a Unix socket, as the kernel knows it (unix(7))."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    uid: int = _CREDENTIALS.unpack(raw)[1]
+    return uid
+
+
+def is_allowed(uid: int) -> bool:
+    """Return whether a user may command this process: its own user, and root."""
+    return uid in (os.geteuid(), ROOT)
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """Return a listening Unix socket of mode 0600, in the place of one left by a dead process.
+
+    Only the holder of the folder's lock may call it.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    previous = os.umask(PRIVATE_UMASK)
+    try:
+        listener.bind(socket_address(path))
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(previous)
+    listener.listen(BACKLOG)
+    return listener
+
+
+class ControlServer:
+    """Serves the control socket of one data folder."""
+
+    def __init__(
+        self, handler: Handler, *, uid_of: Callable[[socket.socket], int] = peer_uid
+    ) -> None:
+        self._handler = handler
+        self._uid_of = uid_of
+        self._server: asyncio.Server | None = None
+        self._channels: set[JsonChannel] = set()
+
+    async def start(self, path: Path) -> None:
+        """Listen.
+
+        Raises:
+            OSError: The socket cannot be made.
+        """
+        self._server = await asyncio.start_unix_server(
+            self._serve, sock=listen_unix(path), limit=LINE_LIMIT
+        )
+
+    async def stop(self) -> None:
+        """Stop listening and hang up on everyone."""
+        if self._server is not None:
+            self._server.close()
+        for channel in tuple(self._channels):
+            channel.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not is_allowed(self._uid_of(writer.get_extra_info("socket"))):
+            writer.close()
+            return
+        channel = JsonChannel(reader, writer, handler=self._handler)
+        self._channels.add(channel)
+        try:
+            await channel.serve()
+        finally:
+            self._channels.discard(channel)
+
+
+@asynccontextmanager
+async def open_channel(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, handler: Handler | None = None
+) -> AsyncIterator[JsonChannel]:
+    """Give a channel that is served in the background while the block runs."""
+    channel = (
+        JsonChannel(reader, writer, handler=handler) if handler else JsonChannel(reader, writer)
+    )
+    task = asyncio.create_task(channel.serve())
+    try:
+        yield channel
+    finally:
+        channel.close()
+        await task
+
+
+@asynccontextmanager
+async def connect_control(folder: DataFolder) -> AsyncIterator[JsonChannel]:
+    """Give a channel to the node that runs on a data folder.
+
+    Raises:
+        ControlError: No node runs there.
+    """
+    try:
+        reader, writer = await asyncio.open_unix_connection(
+            socket_address(folder.control_socket), limit=LINE_LIMIT
+        )
+    except OSError:
+        raise ControlError(
+            f"no node runs on {folder.path}", hint="start one with 'iose up', or give --data DIR"
+        ) from None
+    async with open_channel(reader, writer) as channel:
+        yield channel

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Control channels: answers, refusals, events, torn ends; and who may use a control socket."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from iose.runtime.channel import Arguments, JsonChannel
+from iose.runtime.control import ControlServer, connect_control, is_allowed
+from iose.runtime.errors import ConfigurationError, ControlError
+from iose.runtime.folder import DataFolder
+
+
+async def answer(op: str, arguments: Arguments) -> object:
+    match op:
+        case "echo":
+            return dict(arguments)
+        case "refuse":
+            raise ConfigurationError("no such name", hint="try another")
+        case "slow":
+            await asyncio.Event().wait()
+    raise RuntimeError("hunter2 is the password")
+
+
+@contextlib.asynccontextmanager
+async def joined(events=None):
+    left, right = socket.socketpair()
+    ends = [await asyncio.open_unix_connection(sock=end) for end in (left, right)]
+    sink = (
+        (lambda name, arguments: events.append((name, dict(arguments))))
+        if events is not None
+        else None
+    )
+    server = JsonChannel(*ends[0], handler=answer, **({"sink": sink} if sink else {}))
+    client = JsonChannel(*ends[1])
+    tasks = [asyncio.create_task(end.serve()) for end in (server, client)]
+    try:
+        yield client, server, ends
+    finally:
+        client.close()
+        server.close()
+        await asyncio.gather(*tasks)
+
+
+def run(scenario):
+    return asyncio.run(scenario())
+
+
+def test_requests_are_answered_in_any_number_at_once():
+    async def scenario():
+        async with joined() as (client, _, _):
+            jobs = [client.request("echo", number=number) for number in range(50)]
+            return await asyncio.gather(*jobs)
+
+    assert run(scenario) == [{"number": number} for number in range(50)]
+
+
+def test_a_refusal_keeps_its_message_and_hint():
+    async def scenario():
+        async with joined() as (client, _, _):
+            await client.request("refuse")
+
+    with pytest.raises(ConfigurationError, match="no such name") as caught:
+        run(scenario)
+    assert caught.value.hint == "try another"
+
+
+def test_an_unexpected_fault_does_not_carry_its_text():
+    async def scenario():
+        async with joined() as (client, _, _):
+            await client.request("explode")
+
+    with pytest.raises(ControlError, match="RuntimeError") as caught:
+        run(scenario)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_late_answer_is_an_error():
+    async def scenario():
+        async with joined() as (client, _, _):
+            await client.request("slow", timeout_s=0.01)
+
+    with pytest.raises(ControlError, match="no answer"):
+        run(scenario)
+
+
+def test_pending_requests_fail_when_the_other_end_goes():
+    async def scenario():
+        async with joined() as (client, server, _):
+            job = asyncio.create_task(client.request("slow"))
+            await asyncio.sleep(0)
+            server.close()
+            await job
+
+    with pytest.raises(ControlError, match="gone"):
+        run(scenario)
+
+
+def test_a_line_that_is_no_json_ends_the_channel():
+    async def scenario():
+        async with joined() as (client, _, ends):
+            ends[1][1].write(b"{nonsense\n")
+            await client.request("echo")
+
+    with pytest.raises(ControlError, match=r"gone|closed"):
+        run(scenario)
+
+
+def test_events_reach_the_sink_split_at_any_byte():
+    events: list[tuple[str, dict[str, object]]] = []
+
+    async def scenario():
+        async with joined(events) as (client, _, ends):
+            for byte in b'{"event":"atr","arguments":{"seid":"se-1"}}\n':
+                ends[1][1].write(bytes((byte,)))
+                await ends[1][1].drain()
+            await client.request("echo")
+
+    run(scenario)
+    assert events == [("atr", {"seid": "se-1"})]
+
+
+def test_the_control_socket_is_private_and_answers_its_owner(tmp_path: Path):
+    folder = DataFolder(tmp_path / ("deep" * 40))
+    folder.path.mkdir(parents=True)
+
+    async def scenario():
+        server = ControlServer(answer)
+        await server.start(folder.control_socket)
+        mode = stat.S_IMODE(folder.control_socket.stat().st_mode)
+        async with connect_control(folder) as channel:
+            reply = await channel.request("echo", word="x")
+        await server.stop()
+        return mode, reply
+
+    assert run(scenario) == (0o600, {"word": "x"})
+
+
+def test_the_control_socket_refuses_another_user(tmp_path: Path):
+    folder = DataFolder(tmp_path)
+
+    async def scenario():
+        server = ControlServer(answer, uid_of=lambda _: os.geteuid() + 1)
+        await server.start(folder.control_socket)
+        try:
+            async with connect_control(folder) as channel:
+                await channel.request("echo")
+        finally:
+            await server.stop()
+
+    with pytest.raises(ControlError):
+        run(scenario)
+
+
+def test_only_the_own_user_and_root_are_allowed():
+    assert is_allowed(os.geteuid())
+    assert is_allowed(0)
+    assert not is_allowed(os.geteuid() + 1)
+
+
+def test_a_folder_without_a_node_says_so(tmp_path: Path):
+    async def scenario():
+        async with connect_control(DataFolder(tmp_path)):
+            pass
+
+    with pytest.raises(ControlError, match="no node runs"):
+        run(scenario)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data folder: its making, its lock, its names."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from iose.runtime.errors import ConfigurationError
+from iose.runtime.folder import DataFolder, default_folder, write_private
+from iose.runtime.names import check_seid, check_sen, check_unique_sen, free_sens, new_seid
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_default_folder_follows_the_environment():
+    assert default_folder({"IOSE_DATA": "/a", "XDG_DATA_HOME": "/b"}) == Path("/a")
+    assert default_folder({"XDG_DATA_HOME": "/b"}) == Path("/b/iose")
+    assert default_folder({"HOME": "/c"}).parts[-3:] == (".local", "share", "iose")
+
+
+def test_a_new_folder_is_private(tmp_path: Path):
+    folder = DataFolder(tmp_path / "new" / "data")
+    folder.prepare()
+    folder.prepare()
+    assert mode(folder.path) == mode(folder.elements) == 0o700
+    assert mode(folder.description) == 0o600
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path):
+    tmp_path.chmod(0o755)
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(ConfigurationError, match="not a data folder"):
+        DataFolder(tmp_path).prepare()
+    assert mode(tmp_path) == 0o755
+    assert [item.name for item in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_folder_open_to_others_is_closed(tmp_path: Path):
+    folder = DataFolder(tmp_path / "data")
+    folder.prepare()
+    folder.path.chmod(0o755)
+    folder.prepare()
+    assert mode(folder.path) == 0o700
+
+
+@pytest.mark.parametrize("content", ['{"schema": 2}', "[]", "{", ""])
+def test_a_folder_of_another_schema_is_refused(tmp_path: Path, content: str):
+    folder = DataFolder(tmp_path / "data")
+    folder.prepare()
+    folder.description.write_text(content)
+    with pytest.raises(ConfigurationError):
+        folder.prepare()
+
+
+def test_a_path_that_is_a_file_is_refused(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        DataFolder(tmp_path / "file").prepare()
+
+
+def test_a_second_holder_is_refused_with_the_pid_of_the_first(tmp_path: Path):
+    folder = DataFolder(tmp_path)
+    lock = folder.lock()
+    assert folder.is_locked()
+    with pytest.raises(ConfigurationError, match=f"in use by process {os.getpid()}"):
+        folder.lock()
+    lock.release()
+    assert not folder.is_locked()
+    folder.lock(wait_s=1).release()
+
+
+def test_the_lock_lasts_until_the_last_descriptor_is_closed(tmp_path: Path):
+    folder = DataFolder(tmp_path)
+    lock = folder.lock()
+    inherited = os.dup(lock.descriptor)
+    lock.release()
+    assert folder.is_locked()
+    os.close(inherited)
+    assert not folder.is_locked()
+
+
+def test_leftovers_of_a_cut_creation_go(tmp_path: Path):
+    folder = DataFolder(tmp_path / "data")
+    folder.prepare()
+    folder.pending_store("se-00000000").write_bytes(b"half")
+    folder.store("se-00000001").write_bytes(b"whole")
+    folder.remove_leftovers()
+    assert [item.name for item in folder.elements.iterdir()] == ["se-00000001.db"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "index.json"
+    write_private(path, b"old")
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_private(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [item.name for item in tmp_path.iterdir()] == ["index.json"]
+
+
+def test_the_description_keeps_the_schema(tmp_path: Path):
+    folder = DataFolder(tmp_path / "data")
+    folder.prepare()
+    folder.write_description({"encryption": {"salt": "00"}})
+    assert json.loads(folder.description.read_bytes()) == {
+        "schema": 1,
+        "encryption": {"salt": "00"},
+    }
+
+
+@pytest.mark.parametrize("sen", ["key1.com", "a", "KEY-1.example", "x" * 15, "a_b"])
+def test_host_names_up_to_15_characters_are_sens(sen: str):
+    check_sen(sen)
+
+
+@pytest.mark.parametrize(
+    "sen",
+    ["", "x" * 16, "key 1", "-a.com", "a-.com", "a..b", "a.com.", "clé.fr", "10.0.0.1", "null"],
+)
+def test_other_names_are_no_sens(sen: str):
+    with pytest.raises(ConfigurationError):
+        check_sen(sen)
+
+
+def test_a_sen_in_use_is_refused_whatever_its_case():
+    check_unique_sen("key2.com", ["key1.com"])
+    with pytest.raises(ConfigurationError, match="already named"):
+        check_unique_sen("KEY1.com", ["key1.com"])
+
+
+def test_default_sens_fill_the_gaps():
+    assert free_sens(["key2.com", "KEY1.COM", "other"], 2) == ["key3.com", "key4.com"]
+
+
+def test_a_seid_is_never_given_twice():
+    class Scripted:
+        def __init__(self):
+            self.values = [b"\0\0\0\1", b"\0\0\0\1", b"\0\0\0\2"]
+
+        def random_bytes(self, count: int) -> bytes:
+            return self.values.pop(0)[:count]
+
+    assert new_seid(Scripted(), {"se-00000001"}) == "se-00000002"
+
+
+@pytest.mark.parametrize(
+    "seid", ["se-1", "../../etc", "se-0000000G", "se-000000000", "SE-00000000"]
+)
+def test_other_strings_are_no_seids(seid: str):
+    with pytest.raises(ConfigurationError):
+        check_seid(seid)
