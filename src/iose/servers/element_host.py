@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The element host: software elements served over a Unix socket (design.md §4).
+
+A node connects, holds elements, runs batches on them and lets them go; when it goes away, what it
+held loses its power. The elements come from an ``ElementRack``, handed in: this file knows
+neither the card nor where its state is kept. Commands run in the event loop, one at a time: a
+host is one core's worth of elements.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+import structlog
+
+from iose.iso7816.apdu import CommandApdu, ResponseApdu
+from iose.iso7816.batch import BatchStep
+from iose.iso7816.status import StatusWord
+from iose.protocols.host_frames import (
+    Answer,
+    ElementInfo,
+    ExchangeAnswer,
+    ExchangeFlag,
+    ExchangeRequest,
+    Failure,
+    FailureCode,
+    FrameSplitter,
+    ListAnswer,
+    ListRequest,
+    decode_request,
+    encode_answer,
+)
+from iose.transport.element_host import peer_uid
+from iose.transport.stack import ApduMeter, run_batch
+from iose.wire.errors import DecodeError, IoseError
+
+LISTEN_BACKLOG = 16  # nodes, not clients
+OWNER_ONLY = 0o600
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.element_host")
+
+
+class HostedElement(Protocol):
+    """One element, off until ``power_on``."""
+
+    def power_on(self) -> bytes:
+        """Start the card from cold and return its ATR.
+
+        Raises:
+            IoseError: The card cannot start.
+        """
+
+    def reset(self) -> bytes:
+        """Reset the powered card and return its ATR.
+
+        Raises:
+            IoseError: The card cannot start.
+        """
+
+    def process(self, command: bytes) -> bytes:
+        """Return the raw answer to one raw command.
+
+        Raises:
+            IoseError: The card is broken.
+        """
+
+    def power_off(self) -> None:
+        """Drop everything volatile."""
+
+
+class ElementRack(Protocol):
+    """The elements of one host. It may keep closed elements open for later, within its bounds."""
+
+    def list_elements(self) -> Sequence[ElementInfo]:
+        """Return what there is, in a stable order."""
+
+    def open(self, seid: str) -> HostedElement | None:
+        """Return the element, in use until ``release``; None when there is no such element.
+
+        Raises:
+            IoseError: Its state cannot be read.
+        """
+
+    def release(self, seid: str) -> None:
+        """Take back an element that has no power any more."""
+
+
+class ElementHostServer:
+    """Serves the elements of a rack to nodes, over a Unix socket handed in.
+
+    Args:
+        rack: The elements.
+    """
+
+    def __init__(self, rack: ElementRack) -> None:
+        self.rack = rack
+        self.holders: dict[str, HostSession] = {}
+        self._sessions: set[HostSession] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        """Serve the connections of ``listener``, which then belongs to the host."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(lambda: HostSession(self), sock=listener)
+
+    async def stop(self) -> None:
+        """Stop listening, close the connections and power every element off."""
+        if self._server is not None:
+            self._server.close()
+        for session in list(self._sessions):
+            session.close()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    def add_session(self, session: "HostSession") -> None:
+        """Remember a connection."""
+        self._sessions.add(session)
+
+    def remove_session(self, session: "HostSession") -> None:
+        """Forget a connection that ended."""
+        self._sessions.discard(session)
+
+
+class HostSession(asyncio.Protocol):
+    """One node's connection and the elements it holds."""
+
+    def __init__(self, host: ElementHostServer) -> None:
+        self._host = host
+        self._splitter = FrameSplitter()
+        self._held: dict[str, HostedElement] = {}
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Admit a peer that runs as our own user, nobody else."""
+        stream = cast("asyncio.Transport", transport)  # uvloop's has no base of asyncio's
+        uid = peer_uid(stream.get_extra_info("socket"))
+        if uid != os.getuid():
+            log.warning("host.refused", uid=uid)
+            stream.abort()
+            return
+        self._transport = stream
+        self._host.add_session(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Carry out every request that ``data`` completes, in order."""
+        transport = self._transport
+        if transport is None:
+            return
+        try:
+            for frame in self._splitter.receive_data(data):
+                request = decode_request(frame)
+                answer = self._answer(request)
+                if request.request_id:
+                    transport.write(encode_answer(answer))
+        except DecodeError as error:
+            log.warning("host.malformed", error=str(error))
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Power off what the node held."""
+        del exc
+        self._transport = None
+        for seid in list(self._held):
+            self._let_go(seid)
+        self._host.remove_session(self)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _answer(self, request: ListRequest | ExchangeRequest) -> Answer:
+        if isinstance(request, ListRequest):
+            return ListAnswer(request.request_id, tuple(self._host.rack.list_elements()))
+        try:
+            return self._exchange(request)
+        except IoseError as error:
+            code, message = FailureCode.ELEMENT_FAULT, str(error)
+            log.warning("element.fault", seid=request.seid, error=message)
+        except Exception:  # the top of a server task: one element's bug is not all's
+            code, message = FailureCode.ELEMENT_FAULT, "internal error"
+            log.exception("element.fault", seid=request.seid)
+        self._let_go(request.seid)
+        return Failure(request.request_id, code, message)
+
+    def _exchange(self, request: ExchangeRequest) -> Answer:
+        flags, seid = request.flags, request.seid
+        element = self._held.get(seid)
+        atr = b""
+        if flags & ExchangeFlag.POWER_ON:
+            if element is None:
+                if seid in self._host.holders:
+                    return Failure(request.request_id, FailureCode.HELD, "held by another node")
+                element = self._host.rack.open(seid)
+                if element is None:
+                    code = FailureCode.UNKNOWN_ELEMENT
+                    return Failure(request.request_id, code, "no such element")
+                self._held[seid] = element
+                self._host.holders[seid] = self
+            else:
+                element.power_off()
+            atr = element.power_on()
+        if element is None:
+            return Failure(request.request_id, FailureCode.NOT_POWERED, "the element has no power")
+        if flags & ExchangeFlag.RESET:
+            atr = element.reset()
+        meter = ApduMeter()
+        responses = _run(element, request, meter) if request.steps else ()
+        if flags & ExchangeFlag.POWER_OFF:
+            self._let_go(seid)
+        return ExchangeAnswer(request.request_id, atr, meter.commands, responses)
+
+    def _let_go(self, seid: str) -> None:
+        element = self._held.pop(seid, None)
+        if element is None:
+            return
+        del self._host.holders[seid]
+        try:
+            element.power_off()
+        except Exception:  # the rest of what the node held must lose its power too
+            log.exception("element.fault", seid=seid)
+        self._host.rack.release(seid)
+
+
+def open_listener(path: Path) -> socket.socket:
+    """Return a Unix socket listening at ``path``, for its owner only; a stale one is replaced."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    path.chmod(OWNER_ONLY)  # before listen: nobody can have connected yet
+    listener.listen(LISTEN_BACKLOG)
+    listener.settimeout(0)
+    return listener
+
+
+def _run(element: HostedElement, request: ExchangeRequest, meter: ApduMeter) -> tuple[bytes, ...]:
+    if request.flags & ExchangeFlag.RAW:
+        responses = []
+        for step in request.steps:
+            answer = element.process(step.command)
+            meter.count(step.command, answer)
+            responses.append(answer)
+            if step.expected and ResponseApdu.decode(answer).status != step.expected:
+                break
+        return tuple(responses)
+    steps = [
+        BatchStep(
+            CommandApdu.decode(step.command), StatusWord(step.expected) if step.expected else None
+        )
+        for step in request.steps
+    ]
+    return tuple(response.encode() for response in run_batch(element.process, steps, meter))
