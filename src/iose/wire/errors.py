@@ -5,14 +5,27 @@ The whole tree, compared with the classes by ``tests/house``:
 
 IoseError
 ├─ DecodeError
+│  └─ ElementUriError
 ├─ LocalProtocolError
 ├─ RemoteProtocolError
-│  └─ TlsPeerError
+│  ├─ TlsPeerError
+│  └─ AnswerError
 ├─ AlertReceived
 ├─ CryptoError
 │  ├─ InvalidTagError
 │  └─ InvalidSignatureError
 ├─ StatusWordError
+├─ CredentialsError
+├─ KeystoreError
+├─ SessionError
+│  ├─ UnreachableError
+│  ├─ SessionTimeoutError
+│  ├─ SessionClosedError
+│  ├─ PskChangeError
+│  └─ HandshakeError
+│     ├─ AuthenticationError
+│     ├─ UnknownNameError
+│     └─ ElementBusyError
 ├─ StoreError
 ├─ ConfigurationError
 ├─ ControlError

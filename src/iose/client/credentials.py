@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys of the elements someone uses, in one file of mode 0600.
+
+The file is replaced as a whole, under a lock, so that it is found either before or after a
+change. While a PSK is being changed the old and the new one are both kept: when the element's
+last word is lost, nobody else knows which of them holds.
+"""
+
+import fcntl
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from iose.client.errors import CredentialsError, ElementUriError
+from iose.client.uri import DEFAULT_IDENTITY, ElementAddress, ElementUri, decode_psk
+
+PATH_VARIABLE: Final = "IOSE_CREDENTIALS"
+FORMAT_VERSION: Final = 1
+MAX_FILE_SIZE: Final = 16 * 1024 * 1024  # some 60 000 elements; a larger file is not ours
+FILE_MODE: Final = 0o600
+FOLDER_MODE: Final = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """The key of one identity at one element.
+
+    Attributes:
+        address: The element.
+        identity: The PSK identity it knows us by.
+        psk: The key; never printed.
+        pending_psk: The key a change may have put in its place, until one of the two is confirmed.
+    """
+
+    address: ElementAddress
+    psk: bytes = field(repr=False)
+    identity: str = DEFAULT_IDENTITY
+    pending_psk: bytes | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the values, as those of a URI are checked.
+
+        Raises:
+            ElementUriError: A value is not one that a URI could hold.
+        """
+        for psk in self.candidates:
+            ElementUri(
+                scheme="keyS",
+                sen=self.address.sen,
+                host=self.address.host,
+                port=self.address.port,
+                psk=psk,
+                identity=self.identity,
+            )
+
+    @property
+    def candidates(self) -> tuple[bytes, ...]:
+        """The keys to try, the likelier first: a change whose answer was lost most often held."""
+        return (self.psk,) if self.pending_psk is None else (self.pending_psk, self.psk)
+
+    def begin_change(self, new: bytes) -> "Credential":
+        """Return the same with a second key, which the element may soon know it by."""
+        return replace(self, pending_psk=new)
+
+    def confirm(self, psk: bytes) -> "Credential":
+        """Return the same with the one key that the element has just accepted."""
+        return replace(self, psk=psk, pending_psk=None)
+
+
+class CredentialsStore:
+    """The credentials in one file; nothing is read before it is asked for, nothing is cached."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = default_path() if path is None else path
+
+    def credentials(self) -> list[Credential]:
+        """Return all credentials, sorted by element.
+
+        Raises:
+            CredentialsError: The file is open to others, cannot be read, or is not ours.
+        """
+        return sorted(self._read(), key=lambda kept: (str(kept.address), kept.identity))
+
+    def find(self, address: ElementAddress, identity: str | None = None) -> Credential | None:
+        """Return the credential of an element, or None.
+
+        Args:
+            address: The element.
+            identity: Whose credential; None takes the only one, or the usual identity's.
+
+        Raises:
+            CredentialsError: The file cannot be used, or several identities match.
+        """
+        found = [kept for kept in self._read() if kept.address == address]
+        if identity is None and len(found) > 1:
+            usual = [kept for kept in found if kept.identity == DEFAULT_IDENTITY]
+            if not usual:
+                raise CredentialsError(
+                    f"several identities are kept for {address}",
+                    hint="say which one: --identity, or /;id=<identity> in the URI",
+                )
+            return usual[0]
+        return next((kept for kept in found if identity in (None, kept.identity)), None)
+
+    def save(self, credential: Credential) -> None:
+        """Keep a credential, in place of the one of the same element and identity.
+
+        Raises:
+            CredentialsError: The file cannot be used; it is unchanged.
+        """
+        self._update(lambda kept: [*_others(kept, credential), credential])
+
+    def remove(self, address: ElementAddress, identity: str | None = None) -> int:
+        """Forget the credentials of an element, or of one identity; return how many there were.
+
+        Raises:
+            CredentialsError: The file cannot be used; it is unchanged.
+        """
+        before = after = 0
+
+        def drop(kept: list[Credential]) -> list[Credential]:
+            nonlocal before, after
+            left = [
+                one
+                for one in kept
+                if one.address != address or identity not in (None, one.identity)
+            ]
+            before, after = len(kept), len(left)
+            return left
+
+        self._update(drop)
+        return before - after
+
+    def _update(self, change: Callable[[list[Credential]], list[Credential]]) -> None:
+        try:
+            self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            with _locked(self.path):
+                _replace(self.path.resolve(), _encode(change(self._read())))
+        except OSError as fault:
+            raise CredentialsError(f"{self.path}: {fault.strerror}") from None
+
+    def _read(self) -> list[Credential]:
+        try:
+            with self.path.open("rb") as file:
+                _check_private(self.path, os.fstat(file.fileno()))
+                return _decode(self.path, file.read(MAX_FILE_SIZE + 1))
+        except FileNotFoundError:
+            return []
+        except OSError as fault:
+            raise CredentialsError(f"{self.path}: {fault.strerror}") from None
+
+
+def default_path() -> Path:
+    """Return the file of this user: IOSE_CREDENTIALS, or its place by the XDG rules."""
+    if chosen := os.environ.get(PATH_VARIABLE):
+        return Path(chosen)
+    folder = os.environ.get("XDG_CONFIG_HOME", "")
+    # relative paths are to be ignored (XDG Base Directory Specification 0.8)
+    base = Path(folder) if folder.startswith("/") else Path.home() / ".config"
+    return base / "iose" / "credentials"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    # beside the file, since the file itself is replaced
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        mode = stat.S_IMODE(status.st_mode)
+        raise CredentialsError(
+            f"{path}: expected mode 0600, found {mode:04o}: others may have read the keys in it",
+            hint=f"chmod 600 {path}, and change the keys if others could read them",
+        )
+    if status.st_uid != os.geteuid():
+        raise CredentialsError(f"{path}: belongs to another user")
+
+
+def _others(kept: list[Credential], credential: Credential) -> Iterator[Credential]:
+    return (
+        one
+        for one in kept
+        if (one.address, one.identity) != (credential.address, credential.identity)
+    )
+
+
+def _encode(credentials: list[Credential]) -> bytes:
+    entries = [
+        {
+            "sen": one.address.sen,
+            "host": one.address.host,
+            "port": one.address.port,
+            "identity": one.identity,
+            "psk": one.psk.hex(),
+            "pending_psk": None if one.pending_psk is None else one.pending_psk.hex(),
+        }
+        for one in credentials
+    ]
+    document = {"version": FORMAT_VERSION, "credentials": entries}
+    return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def _decode(path: Path, content: bytes) -> list[Credential]:
+    try:
+        document = json.loads(content)  # a file cut at the size limit is no document
+        version = document["version"]
+        if version == FORMAT_VERSION:
+            return [_decode_entry(entry) for entry in document["credentials"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ElementUriError):
+        raise CredentialsError(  # the content is not repeated: it holds keys
+            f"{path}: not a credentials file",
+            hint="move it away and set the credentials again",
+        ) from None
+    raise CredentialsError(
+        f"{path}: expected version {FORMAT_VERSION}, found another",
+        hint="it was written by a newer iose: upgrade this one",
+    )
+
+
+def _decode_entry(entry: dict[str, Any]) -> Credential:
+    pending = entry.get("pending_psk")
+    return Credential(
+        address=ElementAddress(entry["sen"], entry["host"], entry["port"]),
+        psk=decode_psk(entry["psk"]),
+        identity=entry["identity"],
+        pending_psk=None if pending is None else decode_psk(pending),
+    )
