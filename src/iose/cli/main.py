@@ -1,11 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line's front door: one typer application, a module for each group of commands."""
+"""The command line's front door: names each command, and imports it when it is called.
+
+Every module named here holds ``app``, a typer application. What an error looks like and the
+exit status are settled here, once: 0 done, 1 failed, 2 wrong usage.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+COMMANDS: Final = {
+    "up": "A node with software elements, ready in seconds.",
+    "node": "A node from a configuration file; its status.",
+    "call": "Send a URI's commands to its element, print the answers.",
+    "shell": "An interactive session with an element.",
+    "element": "List, create, show, export, delete software elements.",
+    "credentials": "Keys of the elements I use; values are never printed.",
+    "bench": "Measure this machine.",
+}
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; the process ends with its exit status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status; errors are printed, none is raised."""
+    group = typer.main.get_command(app)
+    if isinstance(group, TyperGroup):
+        for name, summary in COMMANDS.items():
+            group.add_command(_Deferred(name, help=summary))
+    try:
+        group.main(args=list(arguments), prog_name="iose")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except Exception as fault:  # noqa: BLE001  # the top: no traceback ever reaches a user
+        from iose.cli.output import print_error  # noqa: PLC0415  # only when something failed
+
+        return print_error(fault)
+    return 0
+
+
+class _Deferred(TyperCommand):
+    def make_context(self, *arguments: object, **options: object) -> typer.Context:
+        command: Any = typer.main.get_command(import_module(f"iose.cli.{self.name}").app)
+        context: typer.Context = command.make_context(*arguments, **options)
+        return context
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  # how typer calls it
+    if wanted:
+        typer.echo(f"iose {version('iose')}")
+        raise typer.Exit
+
+
+@app.callback()
+def iose(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print it and exit."
+        ),
+    ] = False,
+) -> None:
+    """TLS endpoints inside secure elements, reachable by URIs."""

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every command prints with: tables on a terminal, one JSON document, errors on stderr.
+
+Text that comes from an element is made harmless before a terminal sees it.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, Final
+
+from iose.client.errors import ElementUriError
+from iose.wire.errors import IoseError
+
+DEBUG_VARIABLE: Final = "IOSE_DEBUG"
+REPORT_HINT: Final = (
+    "this is a fault of iose: set IOSE_DEBUG=1 to see where, and report it with these lines"
+)
+
+
+class ExitStatus(IntEnum):
+    """What a command's exit status says."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON document on a line of its own."""
+    print(json.dumps(document), flush=True)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under their columns: framed on a terminal, tab-separated elsewhere."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            print("\t".join(row))
+        return
+    from rich.console import Console  # noqa: PLC0415  # slow to import, and not for pipes
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(Text(harmless(cell)) for cell in row))
+    Console().print(table)
+
+
+def warn(message: str, hint: str | None = None) -> None:
+    """Print a warning and its next step on stderr."""
+    _print_problem("warning", message, hint)
+
+
+def print_error(error: Exception) -> int:
+    """Print what happened, then the next step, on stderr; return the exit status."""
+    if os.environ.get(DEBUG_VARIABLE) == "1":
+        traceback.print_exception(error)
+    if isinstance(error, IoseError):
+        _print_problem("error", str(error), error.hint)
+    else:
+        _print_problem("error", f"{type(error).__name__}: {error}", REPORT_HINT)
+    return ExitStatus.USAGE if isinstance(error, ElementUriError) else ExitStatus.FAILED
+
+
+def error_document(error: IoseError) -> dict[str, str | None]:
+    """Return an error as it stands in a JSON document."""
+    return {"type": type(error).__name__, "message": str(error), "hint": error.hint}
+
+
+def harmless(text: str) -> str:
+    """Return text whose control characters are spelled out, so that no terminal obeys them."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _print_problem(kind: str, message: str, hint: str | None) -> None:
+    print(f"{kind}: {harmless(message)}", file=sys.stderr)
+    if hint:
+        print(f"  next: {harmless(hint)}", file=sys.stderr)
