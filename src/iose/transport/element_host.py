@@ -145,11 +145,10 @@ class ElementHostLink:
 
     async def _keep_connected(self) -> None:
         delay = BACKOFF_FIRST_S
-        loop = asyncio.get_running_loop()
         while True:
             channel = HostChannel(str(self.path), self.apdu_timeout_s)
             try:
-                await loop.create_unix_connection(lambda channel=channel: channel, str(self.path))
+                await self._open(channel)
                 self._take_inventory(await channel.list_elements())
                 delay = BACKOFF_FIRST_S
                 self._channel = channel
@@ -162,6 +161,10 @@ class ElementHostLink:
                 self._up.clear()
                 self._channel = None
                 channel.abort()
+
+    async def _open(self, channel: "HostChannel") -> None:
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: channel, str(self.path))
 
     def _take_inventory(self, elements: tuple[ElementInfo, ...]) -> None:
         self._elements = {element.seid: element for element in elements}
