@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``iose bench``: measure this machine, print a table or JSON."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from iose.runtime.bench.measure import run
+from iose.runtime.bench.plan import FULL, QUICK
+from iose.runtime.bench.report import Figure, Report, Row
+
+
+def bench(
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions, less sure.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Measure this machine: elements beside openssl s_server, in the same run."""
+    console = Console(stderr=True)
+    with console.status("starting") as status:
+        report = run(QUICK if quick else FULL, lambda work: status.update(f"measuring {work}"))
+    if as_json:
+        typer.echo(json.dumps(report.to_json()))
+    else:
+        Console().print(_table(report))
+
+
+def _table(report: Report) -> Table:
+    title = f"{report.cores} cores, {report.openssl}; median (95th percentile)"
+    table = Table(title=title, show_lines=True)
+    table.add_column("work")
+    table.add_column("here", justify="right")
+    table.add_column("compared with", justify="right")
+    table.add_column("ratio", justify="right")
+    table.add_column("aim")
+    for row in report.rows:
+        references = "\n".join(
+            f"{_words(row, other)}  {_source(other)}" for other in row.references
+        )
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        met = "met" if row.met else "[bold red]missed[/]"
+        table.add_row(row.work, _words(row, row.ours), references, ratio, f"{row.aim}: {met}")
+    return table
+
+
+def _words(row: Row, figure: Figure) -> str:
+    spread = "" if figure.p95 is None else f" ({figure.p95:.3g})"
+    return f"{figure.value:.4g}{spread} {row.unit}"
+
+
+def _source(figure: Figure) -> str:
+    return f"{figure.what} [italic](published)[/]" if figure.published else figure.what

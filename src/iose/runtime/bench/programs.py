@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs measured, each in processes of its own: a node of elements, and the reference."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from iose.runtime.bench.openssl_client import CCM_SUITE, P256, PeerProgramError
+
+REFERENCE_KEY = bytes(range(1, 33))
+IDENTITY = b"Client_identity"
+LOOPBACK = "127.0.0.1"
+
+_STOP_S = 20
+_POLL_S = 0.01
+_COMMAND_LINE = "from iose.cli.main import main; main()"
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """What a client needs to call one element."""
+
+    name: str
+    identity: bytes
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A running node.
+
+    Attributes:
+        process: The supervisor; the other processes are its descendants.
+        address: Where the front listens.
+        elements: All its elements, in the node's order.
+        ready_s: Time from start to the line that says everything listens, in seconds.
+    """
+
+    process: "subprocess.Popen[str]"
+    address: tuple[str, int]
+    elements: tuple[Element, ...]
+    ready_s: float
+
+    def memory_bytes(self) -> int:
+        """Return the proportional set size of all its processes."""
+        return sum(map(_proportional_set_size, [self.process.pid, *_descendants(self.process.pid)]))
+
+
+@contextlib.contextmanager
+def running_node(folder: Path, elements: int) -> Iterator[Node]:
+    """Start ``iose up`` on a data folder, and stop it at the end.
+
+    Raises:
+        PeerProgramError: The node did not come up.
+    """
+    command = [sys.executable, "-c", _COMMAND_LINE, "up", "--json", "--data", str(folder)]
+    command += ["--elements", str(elements), "--front", f"{LOOPBACK}:0"]
+    started = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as log:  # a pipe nobody reads would fill up
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            ready_s = time.perf_counter() - started
+            if not line:
+                process.wait(_STOP_S)
+                log.seek(0)
+                raise PeerProgramError(f"the node did not come up: {log.read().strip()}")
+            yield _node(process, json.loads(line), ready_s)
+        finally:
+            _stop(process)
+
+
+def _node(process: "subprocess.Popen[str]", ready: dict[str, object], ready_s: float) -> Node:
+    listed = ready["elements"]
+    host, _, port = str(ready["front"]).rpartition(":")
+    elements = tuple(
+        Element(
+            name=entry["sen"],
+            identity=entry["psk_identity"].encode(),
+            key=bytes.fromhex(urlsplit(entry["uri"]).password or ""),
+        )
+        for entry in (listed if isinstance(listed, list) else [])
+    )
+    return Node(process, (host, int(port)), elements, ready_s)
+
+
+@contextlib.contextmanager
+def reference_server() -> Iterator[tuple[str, int]]:
+    """Start ``openssl s_server`` with the elements' suite, group and mode; yield its address.
+
+    ``-rev`` makes it answer each line, reversed: the shortest application it has.
+
+    Raises:
+        PeerProgramError: The program is missing, or does not listen.
+    """
+    address = (LOOPBACK, _free_port())
+    command = ["openssl", "s_server", "-quiet", "-rev", "-nocert", "-tls1_3", "-num_tickets", "0"]
+    command += ["-ciphersuites", CCM_SUITE.decode(), "-groups", P256.decode()]
+    command += ["-psk", REFERENCE_KEY.hex(), "-psk_identity", IDENTITY.decode()]
+    command += ["-accept", f"{address[0]}:{address[1]}"]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,  # at the end of its input it would spin
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+    except FileNotFoundError as error:
+        raise PeerProgramError(
+            "the program openssl is missing", hint="install the package openssl"
+        ) from error
+    try:
+        _wait_until_it_listens(process, address)
+        yield address
+    finally:
+        _stop(process)
+
+
+def _wait_until_it_listens(process: "subprocess.Popen[str]", address: tuple[str, int]) -> None:
+    deadline = time.monotonic() + _STOP_S
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection(address, timeout=_STOP_S).close()
+            return
+        time.sleep(_POLL_S)
+    raise PeerProgramError("openssl s_server does not listen")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    """Ask the program to stop, then make it; its pipes are closed."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.communicate(timeout=_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+
+
+def _descendants(pid: int) -> list[int]:
+    """Return the processes started by a process, and by those, from /proc."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (thread / "children").read_text().split()):
+            found += [child, *_descendants(child)]
+    return found
+
+
+def _proportional_set_size(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name == "Pss":
+            return int(rest.split()[0]) * 1024
+    raise PeerProgramError(f"no memory figures of process {pid}")
+
+
+def cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0))
