@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes kept running by the supervisor: started by exec, started again when they die.
+
+A child gets a control channel over an inherited socket pair as its only argument. When the
+channel closes the child leaves: no child outlives its supervisor, however that one ends.
+"""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from iose.runtime.channel import LINE_LIMIT, EventSink, JsonChannel, ignore_events
+from iose.runtime.errors import ControlError
+from iose.wire.errors import IoseError
+
+FIRST_DELAY_S: Final = 0.05
+LAST_DELAY_S: Final = 10.0
+STEADY_S: Final = 30.0  # a child that lived this long is started again at once
+START_TIMEOUT_S: Final = 60.0  # a host may have to read a thousand stores anew
+STOP_TIMEOUT_S: Final = 10.0
+STDERR: Final = 2  # standard output belongs to the one line of --json
+PRIVATE_VARIABLES: Final = ("IOSE_PASSPHRASE_FILE",)
+
+
+def python_module(module: str) -> tuple[str, ...]:
+    """Return the command that runs a module of ours, deaf to what lies in the current folder."""
+    return (sys.executable, "-P", "-m", module)
+
+
+@dataclass(slots=True)
+class Backoff:
+    """How long to wait before the next start; doubles while starts fail soon."""
+
+    delay_s: float = 0.0
+
+    def next_delay_s(self, uptime_s: float) -> float:
+        """Return the wait after a child that lived ``uptime_s``."""
+        if uptime_s >= STEADY_S:
+            self.delay_s = 0.0
+        waited = self.delay_s
+        self.delay_s = min(max(2 * waited, FIRST_DELAY_S), LAST_DELAY_S)
+        return waited
+
+
+class Child:
+    """One process of the node.
+
+    Args:
+        name: For logs and the status.
+        command: What to run; descriptor numbers are added to its arguments.
+        inherited: More descriptors the child keeps; their numbers follow the channel's.
+        on_start: Asks the fresh child to start its work, on every start.
+        sink: Receiver of the child's events.
+        report: Told of ends and new starts, for the log: (name, what, a number).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: tuple[str, ...],
+        *,
+        on_start: Callable[[JsonChannel], Awaitable[None]],
+        inherited: tuple[int, ...] = (),
+        sink: EventSink = ignore_events,
+        report: Callable[[str, str, int], None] = lambda _name, _what, _number: None,
+    ) -> None:
+        self.name = name
+        self.restarts = 0
+        self._command = command
+        self._on_start = on_start
+        self._inherited = inherited
+        self._sink = sink
+        self._report = report
+        self._backoff = Backoff()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: JsonChannel | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._started_at = 0.0
+        self._is_ready = False
+
+    @property
+    def pid(self) -> int | None:
+        """Process number; None while it is down."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the last start; 0 while it is down."""
+        return asyncio.get_running_loop().time() - self._started_at if self._process else 0.0
+
+    @property
+    def channel(self) -> JsonChannel:
+        """The channel to the running child.
+
+        Raises:
+            ControlError: The child is down at the moment.
+        """
+        if self._channel is None or not self._is_ready:
+            raise ControlError(f"the {self.name} is being started again", hint="try again")
+        return self._channel
+
+    async def start(self) -> None:
+        """Start the child, wait until its work is started, and keep it running from then on.
+
+        Raises:
+            IoseError: The first start failed; nothing is left running.
+            OSError: The same: it could not be run, or did not answer in time.
+        """
+        try:
+            await self._start_once()
+        except (IoseError, OSError):
+            await self.stop()
+            raise
+        self._keeper = asyncio.create_task(self._keep_running())
+
+    async def stop(self) -> None:
+        """End the child: hang up; one that does not leave gets SIGTERM, then SIGKILL."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+        await self._end()
+
+    async def _keep_running(self) -> None:
+        while True:
+            if self._process is not None:
+                await _wait_exit(self._process)
+                uptime_s = self.uptime_s
+                status = self._process.returncode or 0
+                await self._end()
+                self._report(self.name, "ended", status)
+            else:
+                uptime_s = 0.0
+            await asyncio.sleep(self._backoff.next_delay_s(uptime_s))
+            self.restarts += 1
+            try:
+                await self._start_once()
+                self._report(self.name, "restarted", self.restarts)
+            except (IoseError, OSError):
+                await self._end()
+                self._report(self.name, "failed to start", self.restarts)
+
+    async def _start_once(self) -> None:
+        ours, theirs = socket.socketpair()
+        numbers = (theirs.fileno(), *self._inherited)
+        environment = {k: v for k, v in os.environ.items() if k not in PRIVATE_VARIABLES}
+        try:
+            self._process = subprocess.Popen(  # noqa: ASYNC220  # our own module; exec is quick
+                [*self._command, *map(str, numbers)],
+                pass_fds=numbers,
+                stdin=subprocess.DEVNULL,
+                stdout=STDERR,
+                env=environment,
+                start_new_session=True,  # the terminal's Ctrl-C is the supervisor's to handle
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._started_at = asyncio.get_running_loop().time()
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=LINE_LIMIT)
+        channel = JsonChannel(reader, writer, sink=self._sink)
+        self._channel = channel
+        self._serving = asyncio.create_task(channel.serve())
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await self._on_start(channel)
+        self._is_ready = True
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        channel, self._channel = self._channel, None
+        self._is_ready = False
+        if process is None:
+            return
+        if channel is not None and self._serving is not None:
+            channel.close()
+            await self._serving
+        for insist in (None, process.terminate, process.kill):
+            if insist is not None:
+                insist()
+            if await _wait_exit(process, STOP_TIMEOUT_S):
+                return
+
+
+async def _wait_exit(process: subprocess.Popen[bytes], timeout_s: float | None = None) -> bool:
+    """Wait for the end of a process without a thread; return whether it came."""
+    if process.poll() is not None:
+        return True
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    descriptor = os.pidfd_open(process.pid)
+    loop.add_reader(descriptor, ended.set)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await ended.wait()
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    process.wait()
+    return True

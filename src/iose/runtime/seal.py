@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is encrypted at rest: a data folder's key, element stores, and exported elements.
+
+Everything is AES-256-GCM; keys come from a passphrase by scrypt, or from the folder's data key.
+Only the supervisor sees a passphrase, only supervisor and hosts the data key.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from iose.crypto.base import Aead, AeadAlgorithm, HashAlgorithm, Rng
+from iose.crypto.errors import CryptoError, InvalidTagError
+from iose.crypto.passphrase import ScryptParameters, derive_passphrase_key
+from iose.crypto.pyca import PycaCrypto
+from iose.runtime.errors import ConfigurationError
+
+ARCHIVE_FORMAT: Final = "iose-element"
+ARCHIVE_VERSION: Final = 1
+ARCHIVE_LIMIT: Final = 16 * 1024 * 1024  # an element holds some kilobytes
+PASSPHRASE_MIN: Final = 8
+SALT_SIZE: Final = 16
+NONCE_SIZE: Final = 12
+DATA_KEY_SIZE: Final = 32
+_DATA_KEY_LABEL: Final = b"iose data key 1"
+_STORE_LABEL: Final = b"iose element store 1 "
+_CRYPTO: Final = PycaCrypto()
+
+
+class Store(Protocol):
+    """A card's persistent objects; as ``NonVolatileStore``, and it can be closed."""
+
+    def load(self) -> dict[str, bytes]:
+        """Return every object."""
+
+    def write(self, changes: Mapping[str, bytes | None]) -> None:
+        """Apply all changes or none, durable on return; None removes an object."""
+
+    def close(self) -> None:
+        """Let the medium go."""
+
+
+class SealedStore:
+    """An element's store whose values are encrypted; names of objects stay in clear."""
+
+    def __init__(self, inner: Store, *, data_key: bytes, seid: str, rng: Rng) -> None:
+        self._inner = inner
+        key = _CRYPTO.hmac(HashAlgorithm.SHA256, data_key, _STORE_LABEL + seid.encode())
+        self._aead = _CRYPTO.aead(AeadAlgorithm.AES_256_GCM, key)
+        self._rng = rng
+
+    def load(self) -> dict[str, bytes]:
+        """Return every object, decrypted.
+
+        Raises:
+            ConfigurationError: A value is not of this folder's key, or was changed.
+        """
+        try:
+            return {
+                name: self._aead.decrypt(value[:NONCE_SIZE], value[NONCE_SIZE:], name.encode())
+                for name, value in self._inner.load().items()
+            }
+        except (InvalidTagError, ValueError):
+            raise ConfigurationError("an element's store does not fit the folder's key") from None
+
+    def write(self, changes: Mapping[str, bytes | None]) -> None:
+        """Apply all changes or none, encrypted, durable on return."""
+        self._inner.write(
+            {
+                name: None if value is None else self._seal(name, value)
+                for name, value in changes.items()
+            }
+        )
+
+    def close(self) -> None:
+        """Let the medium go."""
+        self._inner.close()
+
+    def _seal(self, name: str, value: bytes) -> bytes:
+        nonce = self._rng.random_bytes(NONCE_SIZE)
+        return nonce + self._aead.encrypt(nonce, value, name.encode())
+
+
+def check_passphrase(passphrase: str) -> None:
+    """Check that a new passphrase is worth the name.
+
+    Raises:
+        ConfigurationError: It is shorter than 8 characters.
+    """
+    if len(passphrase) < PASSPHRASE_MIN:
+        raise ConfigurationError(f"a passphrase has at least {PASSPHRASE_MIN} characters")
+
+
+def wrap_new_data_key(passphrase: str, rng: Rng) -> tuple[bytes, dict[str, object]]:
+    """Return a fresh data key, and what the folder keeps to find it again.
+
+    Raises:
+        ConfigurationError: The passphrase is too short.
+    """
+    check_passphrase(passphrase)
+    data_key = rng.random_bytes(DATA_KEY_SIZE)
+    parameters = ScryptParameters(rng.random_bytes(SALT_SIZE))
+    nonce = rng.random_bytes(NONCE_SIZE)
+    wrapped = _passphrase_aead(passphrase, parameters).encrypt(nonce, data_key, _DATA_KEY_LABEL)
+    return data_key, {
+        "salt": parameters.salt.hex(),
+        "cost_log2": parameters.cost_log2,
+        "nonce": nonce.hex(),
+        "wrapped": wrapped.hex(),
+    }
+
+
+def unwrap_data_key(passphrase: str, kept: Mapping[str, object]) -> bytes:
+    """Return the data key of a folder.
+
+    Raises:
+        ConfigurationError: The passphrase is wrong, or what the folder keeps is damaged.
+    """
+    try:
+        parameters = ScryptParameters(_hex(kept, "salt"), _integer(kept, "cost_log2"))
+        aead = _passphrase_aead(passphrase, parameters)
+        return aead.decrypt(_hex(kept, "nonce"), _hex(kept, "wrapped"), _DATA_KEY_LABEL)
+    except InvalidTagError:
+        raise ConfigurationError("the passphrase of the data folder is wrong") from None
+    except (ValueError, CryptoError):
+        raise ConfigurationError("the folder's description of its key is damaged") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An exported element, opened.
+
+    Attributes:
+        seid: Its SEID.
+        export_id: Random name of this export, to finish what a power cut interrupted.
+        is_copy: Whether the element stayed where it was.
+        objects: Its persistent objects.
+    """
+
+    seid: str
+    export_id: str
+    is_copy: bool
+    objects: Mapping[str, bytes]
+
+
+def encode_archive(archive: Archive, passphrase: str, rng: Rng) -> bytes:
+    """Return the content of an export file.
+
+    Raises:
+        ConfigurationError: The passphrase is too short.
+    """
+    check_passphrase(passphrase)
+    parameters = ScryptParameters(rng.random_bytes(SALT_SIZE))
+    nonce = rng.random_bytes(NONCE_SIZE)
+    header = {
+        "format": ARCHIVE_FORMAT,
+        "version": ARCHIVE_VERSION,
+        "seid": archive.seid,
+        "export_id": archive.export_id,
+        "copy": archive.is_copy,
+        "salt": parameters.salt.hex(),
+        "cost_log2": parameters.cost_log2,
+        "nonce": nonce.hex(),
+    }
+    objects = {name: _b64(value) for name, value in archive.objects.items()}
+    content = json.dumps(objects).encode()
+    aead = _passphrase_aead(passphrase, parameters)
+    sealed = aead.encrypt(nonce, content, _canonical(header))
+    return json.dumps({**header, "sealed": _b64(sealed)}).encode() + b"\n"
+
+
+def read_archive_header(content: bytes) -> tuple[str, str]:
+    """Return (SEID, export id) of an export file, unverified.
+
+    Raises:
+        ConfigurationError: It is no export file.
+    """
+    header = _parse_archive(content)
+    return str(header["seid"]), str(header["export_id"])
+
+
+def decode_archive(content: bytes, passphrase: str) -> Archive:
+    """Return what an export file holds.
+
+    Raises:
+        ConfigurationError: It is no export file, it was changed, or the passphrase is wrong.
+    """
+    header = _parse_archive(content)
+    try:
+        sealed = base64.b64decode(str(header.pop("sealed")), validate=True)
+        parameters = ScryptParameters(_hex(header, "salt"), _integer(header, "cost_log2"))
+        aead = _passphrase_aead(passphrase, parameters)
+        opened = json.loads(aead.decrypt(_hex(header, "nonce"), sealed, _canonical(header)))
+        objects = {str(name): base64.b64decode(value) for name, value in opened.items()}
+    except InvalidTagError:
+        raise ConfigurationError("the passphrase is wrong, or the file was changed") from None
+    except (ValueError, CryptoError, binascii.Error):
+        raise ConfigurationError("the export file is damaged") from None
+    return Archive(str(header["seid"]), str(header["export_id"]), header["copy"] is True, objects)
+
+
+def _parse_archive(content: bytes) -> dict[str, object]:
+    try:
+        header = json.loads(content) if len(content) <= ARCHIVE_LIMIT else None
+    except ValueError:
+        header = None
+    fields = {"format", "version", "seid", "export_id", "copy", "salt", "cost_log2", "nonce"}
+    if not isinstance(header, dict) or header.keys() != fields | {"sealed"}:
+        raise ConfigurationError("this is not the file of an exported element")
+    if (header["format"], header["version"]) != (ARCHIVE_FORMAT, ARCHIVE_VERSION):
+        raise ConfigurationError("the file was exported by another version of iose")
+    return header
+
+
+def _passphrase_aead(passphrase: str, parameters: ScryptParameters) -> Aead:
+    key = derive_passphrase_key(passphrase.encode(), parameters)
+    return _CRYPTO.aead(AeadAlgorithm.AES_256_GCM, key)
+
+
+def _canonical(header: Mapping[str, object]) -> bytes:
+    return json.dumps(header, sort_keys=True).encode()
+
+
+def _hex(source: Mapping[str, object], name: str) -> bytes:
+    return bytes.fromhex(str(source.get(name)))
+
+
+def _integer(source: Mapping[str, object], name: str) -> int:
+    return int(str(source.get(name)))
+
+
+def _b64(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii")

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is encrypted at rest: right passphrase, wrong passphrase, one changed byte."""
+
+import base64
+import json
+
+import pytest
+
+from iose.runtime.errors import ConfigurationError
+from iose.runtime.seal import (
+    Archive,
+    SealedStore,
+    decode_archive,
+    encode_archive,
+    read_archive_header,
+    unwrap_data_key,
+    wrap_new_data_key,
+)
+from tests.support.memory_store import MemoryStore
+
+WORDS = "correct horse"
+ARCHIVE = Archive(
+    "se-00000001",
+    "e1",
+    is_copy=False,
+    objects={"card/registry": b"\x01", "x/object/psk": b"secret!"},
+)
+
+
+class CountingRng:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def random_bytes(self, count: int) -> bytes:
+        self.calls += 1
+        return self.calls.to_bytes(count, "big")
+
+
+@pytest.fixture(autouse=True)
+def cheap_scrypt(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("iose.crypto.passphrase.ScryptParameters.__init__.__defaults__", (4,))
+
+
+def test_a_data_key_comes_back_with_its_passphrase():
+    key, kept = wrap_new_data_key(WORDS, CountingRng())
+    assert unwrap_data_key(WORDS, json.loads(json.dumps(kept))) == key
+    assert key.hex() not in json.dumps(kept)
+
+
+def test_a_wrong_passphrase_opens_no_folder():
+    _, kept = wrap_new_data_key(WORDS, CountingRng())
+    with pytest.raises(ConfigurationError, match="wrong"):
+        unwrap_data_key("correct horsf", kept)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"salt": "zz"}, {"cost_log2": 40}, {"wrapped": None}, {"nonce": ""}]
+)
+def test_a_damaged_description_opens_no_folder(damage):
+    _, kept = wrap_new_data_key(WORDS, CountingRng())
+    with pytest.raises(ConfigurationError):
+        unwrap_data_key(WORDS, {**kept, **damage})
+
+
+def test_short_passphrases_are_refused():
+    with pytest.raises(ConfigurationError, match="at least 8"):
+        wrap_new_data_key("1234567", CountingRng())
+    with pytest.raises(ConfigurationError, match="at least 8"):
+        encode_archive(ARCHIVE, "1234567", CountingRng())
+
+
+def test_a_sealed_store_gives_back_what_was_written_and_holds_nothing_in_clear():
+    inner = MemoryStore()
+    store = SealedStore(inner, data_key=b"k" * 32, seid="se-00000001", rng=CountingRng())
+    store.write({"psk": b"secret!", "empty": b"", "gone": b"x"})
+    store.write({"gone": None})
+    assert store.load() == {"psk": b"secret!", "empty": b""}
+    assert all(b"secret" not in value for value in inner.contents.values())
+    assert set(inner.contents) == {"psk", "empty"}
+
+
+@pytest.mark.parametrize("position", [0, 12, -1])
+def test_a_changed_byte_of_a_sealed_store_is_seen(position: int):
+    inner = MemoryStore()
+    store = SealedStore(inner, data_key=b"k" * 32, seid="se-00000001", rng=CountingRng())
+    store.write({"psk": b"secret!"})
+    value = bytearray(inner.contents["psk"])
+    value[position] ^= 1
+    inner.contents["psk"] = bytes(value)
+    with pytest.raises(ConfigurationError):
+        store.load()
+
+
+def test_a_sealed_value_is_bound_to_its_name_and_element():
+    inner = MemoryStore()
+    store = SealedStore(inner, data_key=b"k" * 32, seid="se-00000001", rng=CountingRng())
+    store.write({"psk": b"secret!"})
+    other = SealedStore(inner, data_key=b"k" * 32, seid="se-00000002", rng=CountingRng())
+    with pytest.raises(ConfigurationError):
+        other.load()
+    inner.contents["record"] = inner.contents.pop("psk")
+    with pytest.raises(ConfigurationError):
+        store.load()
+
+
+def test_an_archive_comes_back_with_its_passphrase():
+    content = encode_archive(ARCHIVE, WORDS, CountingRng())
+    assert decode_archive(content, WORDS) == ARCHIVE
+    assert read_archive_header(content) == ("se-00000001", "e1")
+    assert b"psk" not in content
+    assert base64.b64encode(b"secret!") not in content
+
+
+def test_an_archive_refuses_a_wrong_passphrase_and_every_changed_field():
+    content = encode_archive(ARCHIVE, WORDS, CountingRng())
+    with pytest.raises(ConfigurationError, match="passphrase is wrong"):
+        decode_archive(content, WORDS + "!")
+    header = json.loads(content)
+    for name, other in (
+        ("seid", "se-00000002"),
+        ("copy", True),
+        ("export_id", "e2"),
+        ("nonce", "00" * 12),
+    ):
+        with pytest.raises(ConfigurationError):
+            decode_archive(json.dumps({**header, name: other}).encode(), WORDS)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b'{"format": "iose-element"}'])
+def test_other_files_are_no_archives(content: bytes):
+    with pytest.raises(ConfigurationError):
+        decode_archive(content, WORDS)
+
+
+def test_a_truncated_archive_is_refused():
+    content = encode_archive(ARCHIVE, WORDS, CountingRng())
+    for size in range(0, len(content) - 1, 7):
+        with pytest.raises(ConfigurationError):
+            decode_archive(content[:size], WORDS)
+
+
+def test_an_archive_that_asks_for_a_gigantic_scrypt_is_refused():
+    header = json.loads(encode_archive(ARCHIVE, WORDS, CountingRng()))
+    with pytest.raises(ConfigurationError, match="damaged"):
+        decode_archive(json.dumps({**header, "cost_log2": 30}).encode(), WORDS)
