@@ -31,6 +31,7 @@ VERSION_MAJOR: Final = 3
 HELLO_LIMIT: Final = 16_384  # iose-server.md §5.2
 OUTPUT_LIMIT: Final = 65_536  # iose-server.md §6.5
 BATCH_LIMIT: Final = 32_768  # records sent in one batch, in bytes: answers must not wait long
+BATCH_RECORDS: Final = 8
 BUFFER_LIMIT: Final = 65_536  # what a client may send ahead of its element
 ALERT_FATAL: Final = 2
 
@@ -136,21 +137,11 @@ class StreamBridge:
         """Whether the client should be held back until the element has caught up."""
         return self._buffered >= BUFFER_LIMIT
 
-    @property
-    def has_work(self) -> bool:
-        """Whether whole records wait for the element."""
-        return bool(self._records or self._start)
-
     def receive_data(self, data: bytes) -> None:
         """Take bytes of the client; what is wrong with them ends the session."""
-        if self.state is BridgeState.CLOSED:
-            return
         buffer = self._buffer + data if self._buffer else data
         position = 0
-        while self.state is not BridgeState.CLOSED:
-            record_end = self._next_record(buffer, position)
-            if record_end is None:
-                break
+        while (record_end := self._next_record(buffer, position)) is not None:
             record = buffer[position:record_end]
             position = record_end
             self._records.append(record)
@@ -190,13 +181,12 @@ class StreamBridge:
         size = 0
         for record in self._records:
             size += len(record)
-            if size > BATCH_LIMIT and size != len(record):
+            if plan.count(_StepKind.LAST) == BATCH_RECORDS or (size > BATCH_LIMIT and plan):
                 break
             steps = record_steps(record, self._limits.chunk_size)
             batch += steps
             plan += [_StepKind.CHUNK] * (len(steps) - 1)
             plan.append(_StepKind.LAST)
-        self._start = ()
         self._plan = plan
         return batch
 
@@ -209,17 +199,19 @@ class StreamBridge:
         plan, self._plan = self._plan, []
         if not 0 < len(responses) <= len(plan):
             raise LocalProtocolError(f"{len(responses)} answers to {len(plan)} commands")
-        for kind, response in zip(plan, responses, strict=False):
+        for index, (kind, response) in enumerate(zip(plan, responses, strict=False)):
             if kind is _StepKind.LAST:
                 self._buffered -= len(self._records.popleft())
                 self._take_answer(response)
-            elif response.status != StatusWord.OK or (kind is _StepKind.CHUNK and response.data):
-                reason = EndReason.START_REFUSED
-                if kind is _StepKind.CHUNK:
-                    reason = EndReason.ELEMENT_REFUSED
-                self.fail(reason, AlertDescription.INTERNAL_ERROR, response.status)
+            elif kind is _StepKind.START:
+                self._check(response.status, self._start[index].expected, EndReason.START_REFUSED)
+            elif response.data:
+                self._refuse(EndReason.ELEMENT_REFUSED, response.status)
+            else:
+                self._check(response.status, StatusWord.OK, EndReason.ELEMENT_REFUSED)
             if self.state is BridgeState.CLOSED:
                 return
+        self._start = ()
 
     def data_to_send(self) -> bytes:
         """Return, once, what the client has to be sent."""
@@ -247,6 +239,8 @@ class StreamBridge:
 
     def _next_record(self, buffer: bytes, position: int) -> int | None:
         """Return where the record at ``position`` ends, None while it is not complete."""
+        if self.state is BridgeState.CLOSED:
+            return None
         available = len(buffer) - position
         is_hello = self.state is BridgeState.HELLO
         if is_hello and available and buffer[position] != ContentType.HANDSHAKE:
@@ -285,13 +279,20 @@ class StreamBridge:
     def _refuse_hello(self) -> None:
         self.fail(EndReason.MALFORMED_HELLO, AlertDescription.DECODE_ERROR)
 
+    def _check(self, status: StatusWord, expected: StatusWord | None, reason: EndReason) -> None:
+        if expected is not None and status != expected:
+            self._refuse(reason, status)
+
+    def _refuse(self, reason: EndReason, status: StatusWord) -> None:
+        self.fail(reason, AlertDescription.INTERNAL_ERROR, status)
+
     def _take_answer(self, response: ResponseApdu) -> None:
         status = response.status
         if status not in (StatusWord.OK, StatusWord.TLS_OPEN, StatusWord.TLS_CLOSED):
-            self.fail(EndReason.ELEMENT_REFUSED, AlertDescription.INTERNAL_ERROR, status)
+            self._refuse(EndReason.ELEMENT_REFUSED, status)
             return
         if len(response.data) > OUTPUT_LIMIT:
-            self.fail(EndReason.ELEMENT_FAILED, AlertDescription.INTERNAL_ERROR, status)
+            self._refuse(EndReason.ELEMENT_FAILED, status)
             return
         if response.data:
             self._output += response.data

@@ -35,7 +35,7 @@ from iose.protocols.host_frames import (
 )
 from iose.transport.element_host import peer_uid
 from iose.transport.stack import ApduMeter, run_batch
-from iose.wire.errors import DecodeError, IoseError
+from iose.wire.errors import DecodeError, IoseError, LocalProtocolError
 
 LISTEN_BACKLOG = 16  # nodes, not clients
 OWNER_ONLY = 0o600
@@ -154,7 +154,7 @@ class HostSession(asyncio.Protocol):
                 request = decode_request(frame)
                 answer = self._answer(request)
                 if request.request_id:
-                    transport.write(encode_answer(answer))
+                    transport.write(_encode(answer))
         except DecodeError as error:
             log.warning("host.malformed", error=str(error))
             transport.abort()
@@ -234,6 +234,13 @@ def open_listener(path: Path) -> socket.socket:
     listener.listen(LISTEN_BACKLOG)
     listener.settimeout(0)
     return listener
+
+
+def _encode(answer: Answer) -> bytes:
+    try:
+        return encode_answer(answer)
+    except LocalProtocolError as error:
+        return encode_answer(Failure(answer.request_id, FailureCode.BAD_REQUEST, str(error)))
 
 
 def _run(element: HostedElement, request: ExchangeRequest, meter: ApduMeter) -> tuple[bytes, ...]:
