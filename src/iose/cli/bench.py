@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """``iose bench``: measure this machine, print a table or JSON."""
 
-import json
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from iose.cli.output import print_json
 from iose.runtime.bench.measure import run
 from iose.runtime.bench.plan import FULL, QUICK
 from iose.runtime.bench.report import Figure, Report, Row
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+
+@app.command()
 def bench(
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions, less sure.")] = False,
@@ -23,7 +26,7 @@ def bench(
     with console.status("starting") as status:
         report = run(QUICK if quick else FULL, lambda work: status.update(f"measuring {work}"))
     if as_json:
-        typer.echo(json.dumps(report.to_json()))
+        print_json(report.to_json())
     else:
         Console().print(_table(report))
 
