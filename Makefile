@@ -40,6 +40,7 @@ layers: $(DEV)
 
 docs: $(DEV)
 	@$(BIN)/python scripts/check_docs.py
+	@$(BIN)/python scripts/draw_states.py --check
 
 coverage: $(DEV) peers ## Branch coverage of the rooms without I/O
 	@$(BIN)/coverage run -m pytest -q tests/unit tests/property
