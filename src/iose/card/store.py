@@ -7,11 +7,9 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from iose.wire.errors import IoseError
+from iose.wire.errors import StoreError
 
-
-class StoreError(IoseError):
-    """The medium is full or broken; nothing was written."""
+__all__ = ["NonVolatileStore", "StoreError"]
 
 
 class NonVolatileStore(Protocol):

@@ -67,3 +67,7 @@ class LocalProtocolError(IoseError):
 
 class RemoteProtocolError(IoseError):
     """The peer broke its protocol: answer, then close."""
+
+
+class StoreError(IoseError):
+    """A persistent medium is full or broken; nothing was written."""
