@@ -191,12 +191,14 @@ class StreamBridge:
         return batch
 
     def receive_responses(self, responses: Sequence[ResponseApdu]) -> None:
-        """Take the drained answers to the batch, up to and with the first that was not 9000.
+        """Take the drained answers to the batch, up to and with the first unexpected one.
 
         Raises:
-            LocalProtocolError: There are more answers than commands, or none.
+            LocalProtocolError: Answers are missing, or there are too many.
         """
         plan, self._plan = self._plan, []
+        if self.end is not None:
+            return
         if not 0 < len(responses) <= len(plan):
             raise LocalProtocolError(f"{len(responses)} answers to {len(plan)} commands")
         for index, (kind, response) in enumerate(zip(plan, responses, strict=False)):
@@ -209,8 +211,10 @@ class StreamBridge:
                 self._refuse(EndReason.ELEMENT_REFUSED, response.status)
             else:
                 self._check(response.status, StatusWord.OK, EndReason.ELEMENT_REFUSED)
-            if self.state is BridgeState.CLOSED:
+            if self.end is not None:
                 return
+        if len(responses) < len(plan) and responses[-1].status == StatusWord.OK:
+            raise LocalProtocolError(f"{len(responses)} answers to {len(plan)} commands")
         self._start = ()
 
     def data_to_send(self) -> bytes:

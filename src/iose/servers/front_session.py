@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One client of the TLS front, from accept to close (iose-server.md §5).
+
+The ClientHello is taken in callbacks; only a client that named an element gets a task. Every time
+limit is one deadline, every end goes through ``StreamBridge.fail``, and the element is free again
+before the client's socket is.
+"""
+
+import asyncio
+import socket
+from enum import Enum
+from typing import TYPE_CHECKING, Final, cast
+
+import structlog
+
+from iose.bridge.stream import BridgeEnd, BridgeState, EndReason, StreamBridge
+from iose.servers.holders import Claim, QueueFullError
+from iose.servers.routes import ElementRoute
+from iose.servers.shuttle import shuttle
+from iose.tls.constants import AlertDescription
+from iose.transport.errors import NoReaderError, TransportError
+
+if TYPE_CHECKING:
+    from iose.servers.tls_front import TlsFront
+
+NAME_SHOWN: Final = 64  # characters of an unknown name that a log line repeats
+LINGER_S: Final = 1.0  # for the client to read the last bytes; a reset would take them away
+LINGER_INPUT_LIMIT: Final = 65_536
+BUSY_ALERT: Final = AlertDescription.INTERNAL_ERROR  # iose-server.md §5.2
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.tls_front")
+
+UNLINGERED: Final = (EndReason.SOURCE_LIMIT, EndReason.SESSION_LIMIT)  # too many as it is
+
+
+class SessionState(Enum):
+    """How far a session has come; shown by ``iose node status``."""
+
+    HELLO = "hello"
+    QUEUED = "queued"
+    HANDSHAKE = "handshake"
+    OPEN = "open"
+    ENDED = "ended"
+
+
+class FrontSession(asyncio.Protocol):
+    """One connection of the service plane."""
+
+    def __init__(self, front: "TlsFront") -> None:
+        self.number = 0
+        self.peer = ""
+        self.source = ""
+        self.since = 0.0
+        self.state = SessionState.HELLO
+        self.route: ElementRoute | None = None
+        self.apdus = 0
+        self._front = front
+        self._config = front.config
+        self._loop = front.loop
+        self._bridge = StreamBridge(is_silent=front.config.is_silent)
+        self._transport: asyncio.Transport | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wakeup: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._deadline_reason = EndReason.FIRST_RECORD_TIMEOUT
+        self._has_client_closed = False
+        self._is_write_blocked = False
+        self._is_read_paused = False
+        self._discarded = 0
+
+    # --- the network's callbacks ----------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Admit the client, within the limits, and wait for its ClientHello."""
+        stream = cast("asyncio.Transport", transport)  # uvloop's has no base of asyncio's
+        self._transport = stream
+        self.since = self._loop.time()
+        connection = stream.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        refusal = self._front.admit(self, stream.get_extra_info("peername"))
+        if refusal is not None:
+            self.end(refusal, BUSY_ALERT)
+            return
+        self._set_deadline(EndReason.FIRST_RECORD_TIMEOUT, self._config.first_record_s)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the client."""
+        bridge = self._bridge
+        if bridge.state is BridgeState.CLOSED:
+            self._discard(data)
+            return
+        bridge.receive_data(data)
+        if bridge.end is not None:
+            self._stop()
+        elif self._task is not None:
+            self._wake()
+        elif bridge.state is BridgeState.ROUTING:
+            self._find_element()
+        if bridge.is_full and self._transport is not None and not self._is_read_paused:
+            self._transport.pause_reading()
+            self._is_read_paused = True
+
+    def eof_received(self) -> bool:
+        """Serve what the client sent before it closed, then end."""
+        self._has_client_closed = True
+        if self._bridge.end is not None:
+            return False
+        if self.state in (SessionState.HELLO, SessionState.QUEUED):
+            self.end(EndReason.CLIENT_CLOSED)
+        else:
+            self._wake()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give up what the client does not wait for any more."""
+        del exc
+        self._transport = None
+        self.end(EndReason.CLIENT_GONE)
+        self._front.leave(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def pause_writing(self) -> None:
+        """Hold the element back: the client does not read."""
+        self._is_write_blocked = True
+
+    def resume_writing(self) -> None:
+        """Go on: the client reads again."""
+        self._is_write_blocked = False
+        self._wake()
+
+    # --- what the shuttle and the front ask for ---------------------------------------------
+
+    async def wait_for_client(self) -> None:
+        """Return when the client has spoken, or the session has ended."""
+        if self._has_client_closed:
+            self._bridge.fail(EndReason.CLIENT_CLOSED)
+            return
+        if self._is_read_paused and self._transport is not None and not self._bridge.is_full:
+            self._is_read_paused = False
+            self._transport.resume_reading()
+        await self._sleep()
+
+    async def send(self, data: bytes) -> None:
+        """Write what the element answered; wait while the client does not read."""
+        if self._transport is not None and data:
+            self._transport.write(data)
+        if self._bridge.is_open:
+            if self.state is SessionState.HANDSHAKE:
+                self._note_open()
+            self._set_deadline(EndReason.IDLE_TIMEOUT, self._config.idle_s)
+        while self._is_write_blocked and self._bridge.end is None:
+            await self._sleep()
+
+    def end(self, reason: EndReason, alert: AlertDescription | None = None) -> None:
+        """End the session now, whatever it waits for; a second end changes nothing."""
+        if self._bridge.end is None:
+            self._bridge.fail(reason, alert)
+            self._stop()
+
+    def abort(self) -> None:
+        """Drop the connection without waiting for the client."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- the session --------------------------------------------------------------------------
+
+    def _find_element(self) -> None:
+        name = self._bridge.server_name
+        self.route = self._front.table.find(name)
+        if self.route is None and name is None:
+            self.end(EndReason.MISSING_NAME, AlertDescription.MISSING_EXTENSION)
+        elif self.route is None:
+            self.end(EndReason.UNKNOWN_NAME, AlertDescription.UNRECOGNIZED_NAME)
+        elif not self._front.health(self.route).may_try(self._loop.time()):
+            self.end(EndReason.ELEMENT_DEGRADED, BUSY_ALERT)
+        else:
+            self._bridge.attach(self.route.reader.limits, self.route.start)
+            if self._bridge.end is not None:
+                self._stop()
+                return
+            self.state = SessionState.QUEUED
+            self._set_deadline(EndReason.QUEUE_TIMEOUT, self._config.queue_wait_s)
+            self._task = self._loop.create_task(self._run(self.route))
+            self._task.add_done_callback(lambda _: self._close())  # also if it never started
+
+    async def _run(self, route: ElementRoute) -> None:
+        try:
+            await self._queue_and_serve(route)
+        except asyncio.CancelledError:
+            self._bridge.fail(EndReason.SHUTDOWN, BUSY_ALERT)
+        except Exception:  # the top of a server task: the other sessions go on
+            log.exception("session.fault", session=self.number, seid=route.seid)
+            self._bridge.fail(EndReason.INTERNAL_ERROR, BUSY_ALERT)
+
+    async def _queue_and_serve(self, route: ElementRoute) -> None:
+        lock = self._front.holders.lock(route.seid)
+        claim = Claim("tls", self.number, self.source, self._loop.time())
+        try:
+            await lock.acquire(claim)
+        except QueueFullError:
+            self._bridge.fail(EndReason.QUEUE_FULL, BUSY_ALERT)
+            return
+        try:
+            if self._bridge.end is None:
+                await self._serve(route)
+        finally:
+            lock.release(claim, self._loop.time())
+
+    async def _serve(self, route: ElementRoute) -> None:
+        self.state = SessionState.HANDSHAKE
+        self._set_deadline(EndReason.HANDSHAKE_TIMEOUT, self._config.handshake_s)
+        health = self._front.health(route)
+        try:
+            connection = await route.reader.connect()
+            try:
+                await shuttle(self._bridge, connection, self)
+            finally:
+                self.apdus = connection.apdus
+                await connection.close()
+        except NoReaderError as error:
+            self._note_failure(error, EndReason.ELEMENT_UNAVAILABLE)
+        except TransportError as error:
+            self._note_failure(error, EndReason.ELEMENT_FAILED)
+            self._front.note_failure(route, health, str(error))
+        else:
+            end = self._bridge.end
+            if end is not None and end.reason is EndReason.START_REFUSED:
+                self._front.note_failure(route, health, f"start refused with {end.status}")
+            else:
+                self._front.note_success(route, health)
+
+    def _note_failure(self, error: TransportError, reason: EndReason) -> None:
+        log.warning("element.failed", session=self.number, error=str(error))
+        self._bridge.fail(reason, BUSY_ALERT)
+
+    def _note_open(self) -> None:
+        self.state = SessionState.OPEN
+        self._front.counters.opened += 1
+        log.debug("session.opened", session=self.number)
+
+    # --- waiting and ending -------------------------------------------------------------------
+
+    async def _sleep(self) -> None:
+        self._wakeup = self._loop.create_future()
+        try:
+            await self._wakeup
+        finally:
+            self._wakeup = None
+
+    def _wake(self) -> None:
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+    def _stop(self) -> None:
+        """Bring an ended session to its close: by its task if it has one, else at once."""
+        if self._task is None:
+            self._close()
+        elif not self._task.done():
+            self._task.cancel()
+
+    def _close(self) -> None:
+        """Say why the session ended, send what is left, and let the client read it."""
+        end = self._bridge.end
+        if end is None or self.state is SessionState.ENDED:
+            return
+        if self._bridge.is_open and self.state is SessionState.HANDSHAKE:
+            self._note_open()
+        self.state = SessionState.ENDED
+        self._front.session_ended(self, end.reason)
+        self._log_end(end)
+        transport = self._transport
+        if transport is None:
+            return
+        data = self._bridge.data_to_send()
+        if data:
+            transport.write(data)
+        if self._has_client_closed or end.reason in UNLINGERED:
+            transport.close()
+            return
+        transport.write_eof()
+        if self._is_read_paused:
+            transport.resume_reading()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(LINGER_S, transport.abort)
+
+    def _log_end(self, end: BridgeEnd) -> None:
+        name = self.route.sen if self.route is not None else self._bridge.server_name
+        log.info(
+            "session.ended",
+            session=self.number,
+            peer=self.peer,
+            sen=name and name[:NAME_SHOWN],
+            seid=None if self.route is None else self.route.seid,
+            reason=end.reason.value,
+            status=end.status and str(end.status),
+            apdus=self.apdus,
+            duration=round(self._loop.time() - self.since, 6),
+        )
+
+    def _discard(self, data: bytes) -> None:
+        self._discarded += len(data)
+        if self._discarded > LINGER_INPUT_LIMIT and self._transport is not None:
+            self._transport.abort()
+
+    def _set_deadline(self, reason: EndReason, seconds: float) -> None:
+        when = self._loop.time() + seconds
+        last = self.since + self._config.session_s
+        if when > last:
+            when, reason = last, EndReason.SESSION_TIMEOUT
+        self._deadline = when
+        self._deadline_reason = reason
+        timer = self._timer
+        if timer is not None and timer.when() > when:
+            timer.cancel()
+            timer = None
+        if timer is None:
+            self._timer = self._loop.call_at(when, self._check_deadline)
+
+    def _check_deadline(self) -> None:
+        """End the session if its deadline has come; most deadlines have moved on by then."""
+        self._timer = None
+        if self._bridge.end is not None:
+            return
+        reason = self._deadline_reason
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+        elif reason is EndReason.IDLE_TIMEOUT and self._wakeup is None:
+            self._set_deadline(reason, self._config.idle_s)  # it is the element that takes long
+        else:
+            self.end(reason, BUSY_ALERT if reason is EndReason.QUEUE_TIMEOUT else None)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who holds which element, and who waits for it (design.md §4, iose-server.md §5.7).
+
+Both planes take an element here before they touch it. Waiting is bounded and fair: the sources
+that wait take turns, each serving its own in order of arrival. Nothing here knows readers.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from iose.wire.errors import IoseError, LocalProtocolError
+
+QUEUE_LIMIT: Final = 64  # waiters of one element; each costs a socket and up to 80 KiB
+QUEUE_LIMIT_PER_SOURCE: Final = 32  # one address cannot fill a queue alone
+
+
+class QueueFullError(IoseError):
+    """As many wait for an element as may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One session's wish for an element.
+
+    Attributes:
+        plane: ``tls`` or ``racs``.
+        session: Number of the session in its plane.
+        source: Who takes turns: an address, or a user.
+        since: When the claim was made, in the loop's time.
+    """
+
+    plane: str
+    session: int
+    source: str
+    since: float
+
+
+class ElementLock:
+    """One element: its holder and its queue."""
+
+    __slots__ = ("_count", "_per_source", "_queues", "_size", "held_since", "holder", "seid")
+
+    def __init__(self, seid: str, *, size: int, per_source: int) -> None:
+        self.seid = seid
+        self.holder: Claim | None = None
+        self.held_since = 0.0
+        self._size = size
+        self._per_source = per_source
+        self._count = 0
+        self._queues: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return self._count
+
+    def waiters(self) -> list[Claim]:
+        """Return who waits, by source, in each source's order."""
+        return [waiter.claim for queue in self._queues.values() for waiter in queue]
+
+    def try_acquire(self, claim: Claim, now: float) -> bool:
+        """Take the element if it is free, and say whether it was."""
+        if self.holder is not None:
+            return False
+        self.holder = claim
+        self.held_since = now
+        return True
+
+    async def acquire(self, claim: Claim) -> None:
+        """Take the element, in turn; the caller bounds the time by cancelling.
+
+        Raises:
+            QueueFullError: The queue, or the source's part of it, is full.
+            CancelledError: The caller gave up; it holds nothing.
+        """
+        loop = asyncio.get_running_loop()
+        if self.try_acquire(claim, loop.time()):
+            return
+        queue = self._queues.get(claim.source)
+        if self._count >= self._size or (queue is not None and len(queue) >= self._per_source):
+            raise QueueFullError(f"{self._count} sessions wait for element {self.seid}")
+        waiter = _Waiter(claim, loop.create_future())
+        self._queues.setdefault(claim.source, deque()).append(waiter)
+        self._count += 1
+        try:
+            await waiter.turn
+        except asyncio.CancelledError:
+            if waiter.turn.done() and not waiter.turn.cancelled():
+                self.release(claim, loop.time())
+            else:
+                self._leave(waiter)
+            raise
+
+    def release(self, claim: Claim, now: float) -> None:
+        """Give the element to the next in turn.
+
+        Raises:
+            LocalProtocolError: The claim does not hold the element.
+        """
+        if self.holder is not claim:
+            raise LocalProtocolError(f"element {self.seid} is not held by this session")
+        self.holder = None
+        while self._queues:
+            source, queue = self._queues.popitem(last=False)
+            waiter = queue.popleft()
+            self._count -= 1
+            if queue:
+                self._queues[source] = queue
+            if not waiter.turn.done():
+                self.holder = waiter.claim
+                self.held_since = now
+                waiter.turn.set_result(None)
+                return
+
+    def _leave(self, waiter: "_Waiter") -> None:
+        queue = self._queues.get(waiter.claim.source)
+        if queue is not None and waiter in queue:
+            queue.remove(waiter)
+            self._count -= 1
+            if not queue:
+                del self._queues[waiter.claim.source]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    claim: Claim
+    turn: asyncio.Future[None]
+
+
+class ElementHolders:
+    """The locks of all elements, by SEID; made when first asked for."""
+
+    def __init__(
+        self,
+        *,
+        queue_limit: int = QUEUE_LIMIT,
+        queue_limit_per_source: int = QUEUE_LIMIT_PER_SOURCE,
+    ) -> None:
+        self._queue_limit = queue_limit
+        self._queue_limit_per_source = queue_limit_per_source
+        self._locks: dict[str, ElementLock] = {}
+
+    @property
+    def locks(self) -> Mapping[str, ElementLock]:
+        """Every lock made so far."""
+        return self._locks
+
+    def lock(self, seid: str) -> ElementLock:
+        """Return the lock of one element."""
+        lock = self._locks.get(seid)
+        if lock is None:
+            lock = self._locks[seid] = ElementLock(
+                seid, size=self._queue_limit, per_source=self._queue_limit_per_source
+            )
+        return lock

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The TLS front: routes clients to elements by server name, TLS staying inside the element.
+
+It listens, admits, counts and shows; what happens to one client is in ``front_session``, and what
+a stream becomes in the bridge (iose-server.md §5 to §7).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from iose.bridge.stream import EndReason
+from iose.servers.front_session import BUSY_ALERT, FrontSession, SessionState
+from iose.servers.holders import Claim, ElementHolders
+from iose.servers.routes import ElementHealth, ElementRoute, RoutingTable
+from iose.servers.sources import SourceLimits, source_of
+
+BACKLOG: Final = 1024
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.tls_front")
+
+
+@dataclass(frozen=True, slots=True)
+class FrontConfig:
+    """Settings of a front; times are in seconds.
+
+    Attributes:
+        listen: Addresses and ports; port 0 takes a free one.
+        default_sen: Name of the element that serves clients without a server name; None: nobody.
+        is_silent: Close without alerts, as the published servers do.
+        first_record_s: From accept to the whole ClientHello.
+        queue_wait_s: Longest wait for an element that serves another session.
+        handshake_s: From getting the element to its word that TLS is open.
+        idle_s: Between two records on an open session.
+        session_s: From accept, whatever happens.
+        drain_s: What open sessions get to end when the front stops.
+        session_limit: Most connections at once.
+        source_connections: Most connections of one source address at once.
+        source_rate: New connections per second of one source address, in the long run.
+        source_burst: New connections at once of one source address.
+    """
+
+    listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 8888),)
+    default_sen: str | None = None
+    is_silent: bool = False
+    first_record_s: float = 10.0
+    queue_wait_s: float = 5.0
+    handshake_s: float = 10.0
+    idle_s: float = 30.0
+    session_s: float = 600.0
+    drain_s: float = 5.0
+    session_limit: int = 2048
+    source_connections: int = 512
+    source_rate: float = 2000.0
+    source_burst: int = 2000
+
+
+@dataclass(slots=True)
+class FrontCounters:
+    """What happened since the front was made.
+
+    Attributes:
+        accepted: Connections.
+        opened: Sessions in which the element said that TLS is open.
+        ended: Ends, by reason.
+    """
+
+    accepted: int = 0
+    opened: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """One session, as shown to the operator; ``age_s`` counts from accept."""
+
+    session: int
+    peer: str
+    sen: str | None
+    seid: str | None
+    state: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimStatus:
+    """One session that holds an element or waits for it, and for how long."""
+
+    plane: str
+    session: int
+    source: str
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ElementStatus:
+    """One element, who holds it, who waits for it, and how it has been doing."""
+
+    seid: str
+    sen: str
+    aliases: tuple[str, ...]
+    holder: ClaimStatus | None
+    waiting: tuple[ClaimStatus, ...]
+    is_degraded: bool
+    failures: int
+    sessions: int
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FrontStatus:
+    """What a front is doing now."""
+
+    listening: tuple[tuple[str, int], ...]
+    is_draining: bool
+    connections: int
+    accepted: int
+    opened: int
+    ended: dict[str, int]
+    sessions: tuple[SessionStatus, ...]
+    elements: tuple[ElementStatus, ...]
+
+
+class TlsFront:
+    """The service plane of a node.
+
+    Args:
+        config: Settings.
+        routes: The elements; ``reload`` replaces them.
+        holders: The locks of the node's elements, shared with its other planes.
+
+    Raises:
+        RoutingError: A name is not one, is used twice, or the default does not exist.
+    """
+
+    def __init__(
+        self,
+        config: FrontConfig,
+        routes: Iterable[ElementRoute],
+        holders: ElementHolders | None = None,
+    ) -> None:
+        self.config = config
+        self.table = RoutingTable(routes, default_sen=config.default_sen)
+        self.holders = holders or ElementHolders()
+        self.counters = FrontCounters()
+        self._sources = SourceLimits(
+            connections=config.source_connections,
+            rate=config.source_rate,
+            burst=config.source_burst,
+        )
+        self._health: dict[str, ElementHealth] = {}
+        self._sessions: dict[int, FrontSession] = {}
+        self._connections: set[FrontSession] = set()
+        self._servers: list[asyncio.Server] = []
+        self._is_draining = False
+        self._is_empty = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop the front runs in."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where the front listens, real ports included."""
+        names = (sock.getsockname() for server in self._servers for sock in server.sockets)
+        return tuple((name[0], name[1]) for name in names)
+
+    async def start(self) -> None:
+        """Listen on every configured address.
+
+        Raises:
+            OSError: An address cannot be had; none is listened on.
+        """
+        try:
+            for host, port in self.config.listen:
+                server = await self.loop.create_server(
+                    lambda: FrontSession(self), host, port, backlog=BACKLOG
+                )
+                self._servers.append(server)
+        except OSError:
+            await self.stop()
+            raise
+        log.info("front.started", listening=self.addresses, elements=len(self.table.routes))
+
+    async def stop(self) -> None:
+        """Stop accepting, give the sessions ``drain_s`` to end, then end them."""
+        self._is_draining = True
+        for server in self._servers:
+            server.close()
+        log.info("front.draining", sessions=len(self._sessions))
+        for session in list(self._sessions.values()):
+            if session.state in (SessionState.HELLO, SessionState.QUEUED):
+                session.end(EndReason.SHUTDOWN, BUSY_ALERT)
+        await self._wait_empty(self.config.drain_s)
+        for session in list(self._sessions.values()):
+            session.end(EndReason.SHUTDOWN, BUSY_ALERT)
+        await self._wait_empty(self.config.drain_s)
+        for session in list(self._connections):
+            session.abort()
+        self._servers.clear()
+        log.info("front.stopped")
+
+    def reload(self, routes: Iterable[ElementRoute], default_sen: str | None = None) -> None:
+        """Replace the elements; sessions that run keep theirs.
+
+        Raises:
+            RoutingError: The new routes are refused; the old ones stay.
+        """
+        self.table = RoutingTable(routes, default_sen=default_sen)
+        known = {route.seid for route in self.table.routes}
+        self._health = {seid: health for seid, health in self._health.items() if seid in known}
+        log.info("front.reloaded", elements=len(known))
+
+    def snapshot(self) -> FrontStatus:
+        """Return what the front is doing now."""
+        now = self.loop.time()
+        return FrontStatus(
+            listening=self.addresses,
+            is_draining=self._is_draining,
+            connections=len(self._connections),
+            accepted=self.counters.accepted,
+            opened=self.counters.opened,
+            ended=dict(self.counters.ended),
+            sessions=tuple(_session_status(one, now) for one in self._sessions.values()),
+            elements=tuple(self._element_status(route, now) for route in self.table.routes),
+        )
+
+    # --- for the sessions -------------------------------------------------------------------
+
+    def admit(self, session: FrontSession, peername: tuple[str, int] | None) -> EndReason | None:
+        """Number and count a new session; say why it must end at once, if it must."""
+        self.counters.accepted += 1
+        session.number = self.counters.accepted
+        host, port = peername[:2] if peername else ("", 0)
+        session.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        source = source_of(host)
+        refusal = None
+        if self._is_draining:
+            refusal = EndReason.SHUTDOWN
+        elif len(self._connections) >= self.config.session_limit:
+            refusal = EndReason.SESSION_LIMIT
+        elif not self._sources.admit(source, session.since):
+            refusal = EndReason.SOURCE_LIMIT
+        else:
+            session.source = source
+        self._connections.add(session)
+        self._sessions[session.number] = session
+        return refusal
+
+    def session_ended(self, session: FrontSession, reason: EndReason) -> None:
+        """Count an end."""
+        self.counters.ended[reason.value] += 1
+        self._sessions.pop(session.number, None)
+        if not self._sessions:
+            self._is_empty.set()
+
+    def leave(self, session: FrontSession) -> None:
+        """Forget a connection that is closed."""
+        self._connections.discard(session)
+        if session.source:
+            self._sources.leave(session.source)
+
+    def health(self, route: ElementRoute) -> ElementHealth:
+        """Return how an element has been doing."""
+        health = self._health.get(route.seid)
+        if health is None:
+            health = self._health[route.seid] = ElementHealth()
+        return health
+
+    def note_failure(self, route: ElementRoute, health: ElementHealth, error: str) -> None:
+        """Count a failure of an element; after a few in a row it is left alone for a while."""
+        was_degraded = health.is_degraded
+        health.note_failure(self.loop.time())
+        if health.is_degraded and not was_degraded:
+            log.warning("element.degraded", seid=route.seid, sen=route.sen, error=error)
+
+    def note_success(self, route: ElementRoute, health: ElementHealth) -> None:
+        """Count a session that the element served."""
+        health.sessions += 1
+        if health.failures and health.note_success():
+            log.info("element.recovered", seid=route.seid, sen=route.sen)
+
+    async def _wait_empty(self, seconds: float) -> None:
+        self._is_empty.clear()
+        if not self._sessions:
+            return
+        try:
+            await asyncio.wait_for(self._is_empty.wait(), seconds)
+        except TimeoutError:
+            log.warning("front.drain_expired", sessions=len(self._sessions))
+
+    def _element_status(self, route: ElementRoute, now: float) -> ElementStatus:
+        lock = self.holders.lock(route.seid)
+        holder = lock.holder
+        health = self.health(route)
+        return ElementStatus(
+            seid=route.seid,
+            sen=route.sen,
+            aliases=route.aliases,
+            holder=None if holder is None else _claim_status(holder, now - lock.held_since),
+            waiting=tuple(_claim_status(one, now - one.since) for one in lock.waiters()),
+            is_degraded=health.is_degraded,
+            failures=health.failures,
+            sessions=health.sessions,
+            retry_in_s=max(0.0, health.retry_at - now),
+        )
+
+
+def _claim_status(claim: Claim, for_s: float) -> ClaimStatus:
+    return ClaimStatus(claim.plane, claim.session, claim.source, round(for_s, 3))
+
+
+def _session_status(session: FrontSession, now: float) -> SessionStatus:
+    route = session.route
+    return SessionStatus(
+        session=session.number,
+        peer=session.peer,
+        sen=None if route is None else route.sen,
+        seid=None if route is None else route.seid,
+        state=session.state.value,
+        age_s=round(now - session.since, 3),
+    )
