@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VERIFY and CHANGE PIN on the two PINs, and who may do what (tls-se.md §2)."""
+
+from typing import Final
+
+from iose.applet_api import AppletContext, Pin
+from iose.applets.tls_se.state import ElementState
+from iose.iso7816.apdu import CommandApdu, ResponseApdu
+from iose.iso7816.status import StatusWord, StatusWordError
+
+PIN_SIZE: Final = 8
+USER_TRIES: Final = 3
+ADMIN_TRIES: Final = 10
+_PADDING: Final = b"\xff"
+_P2_USER: Final = 0x00
+_P2_ADMIN: Final = 0x01
+_P2_RESTORE_USER: Final = 0xFF
+_RESTORED_USER_PIN: Final = b"0000"
+
+
+class PinName:
+    """Names of the PIN objects."""
+
+    USER: Final = "user"
+    ADMIN: Final = "admin"
+
+
+class ElementPins:
+    """Both PINs and the commands on them."""
+
+    def __init__(self, context: AppletContext, state: ElementState) -> None:
+        self._state = state
+        self.user: Pin = context.pin(PinName.USER, max_tries=USER_TRIES)
+        self.admin: Pin = context.pin(PinName.ADMIN, max_tries=ADMIN_TRIES)
+
+    def require_any(self) -> None:
+        """Check that the user or the administrator was verified.
+
+        Raises:
+            StatusWordError: 6380, neither was.
+        """
+        if not (self.user.is_validated or self.admin.is_validated):
+            raise StatusWordError(StatusWord.PIN_REQUIRED)
+
+    def require_admin(self) -> None:
+        """Check that the administrator was verified.
+
+        Raises:
+            StatusWordError: 6380, it was not.
+        """
+        if not self.admin.is_validated:
+            raise StatusWordError(StatusWord.PIN_REQUIRED)
+
+    def verify(self, command: CommandApdu) -> ResponseApdu:
+        """Carry out VERIFY (INS 20).
+
+        The right administrator's PIN also gives the user all tries back, and unlocks the change
+        of the PSK after too many wrong old ones.
+
+        Raises:
+            StatusWordError: 6B00 for P2, 6700 for the size, 630t with the tries left, 6985.
+        """
+        size = len(command.data)
+        if command.p2 not in (_P2_USER, _P2_ADMIN, _P2_RESTORE_USER):
+            raise StatusWordError(StatusWord.WRONG_P2)
+        if command.p2 == _P2_USER:
+            if not 1 <= size <= PIN_SIZE:
+                raise StatusWordError(StatusWord.WRONG_LENGTH)
+            _verify(self.user, command.data)
+            return ResponseApdu()
+        if size != PIN_SIZE:
+            raise StatusWordError(StatusWord.WRONG_LENGTH)
+        if command.p2 == _P2_RESTORE_USER and self._state.profile.is_locked:
+            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
+        _verify(self.admin, command.data)
+        self._state.set_psk_failures(0)
+        if command.p2 == _P2_RESTORE_USER:
+            self.user.update(_RESTORED_USER_PIN)
+        else:
+            self.user.reset_and_unblock()
+        return ResponseApdu()
+
+    def change(self, command: CommandApdu) -> ResponseApdu:
+        """Carry out CHANGE PIN (INS 24), refused once the element is personalised and hardened.
+
+        Raises:
+            StatusWordError: 6985 locked, 6B00 for P2, 6700 for the size, 630t with the tries left.
+        """
+        if self._state.profile.is_locked:
+            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
+        if command.p2 not in (_P2_USER, _P2_ADMIN):
+            raise StatusWordError(StatusWord.WRONG_P2)
+        if len(command.data) != 2 * PIN_SIZE:
+            raise StatusWordError(StatusWord.WRONG_LENGTH)
+        pin = self.user if command.p2 == _P2_USER else self.admin
+        _verify(pin, command.data[:PIN_SIZE])
+        pin.update(command.data[PIN_SIZE:])
+        return ResponseApdu()
+
+
+def _verify(pin: Pin, value: bytes) -> None:
+    if not pin.verify(value.ljust(PIN_SIZE, _PADDING)):
+        raise StatusWordError(StatusWord.PIN_WRONG | pin.tries_remaining)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A software element with the TLS-SE applet, driven by APDUs as its host would."""
+
+import hashlib
+from collections.abc import Mapping
+
+from iose.applets.tls_se import (
+    TLS_SE_AID,
+    CommandSet,
+    Limits,
+    Personalisation,
+    Settings,
+    TlsServerApplet,
+    Wire,
+)
+from iose.card.card_os import CardOs, CardServices, CardSettings
+from iose.card.refusals import CardFault
+from iose.crypto.pyca import PycaCrypto
+from iose.iso7816.apdu import CommandApdu, ResponseApdu
+from tests.support.memory_store import MemoryStore
+
+MODULE = "tls-se"
+REFERENCE = Settings(Wire.COMPATIBLE, Limits.CHIP, CommandSet.V1_3)
+REFERENCE_VERSION = b"Ethertrust keystore 1.3"
+DEMO_PSK = bytes(range(1, 33))
+CRYPTO = PycaCrypto()
+
+
+class HashRng:
+    """Unpredictable enough, and the same in every run."""
+
+    def __init__(self, seed: bytes = b"") -> None:
+        self._state = hashlib.sha256(seed).digest()
+
+    def random_bytes(self, count: int) -> bytes:
+        output = b""
+        while len(output) < count:
+            self._state = hashlib.sha256(self._state).digest()
+            output += self._state
+        return output[:count]
+
+
+def demo(settings: Settings = Settings(), **given: object) -> Personalisation:  # noqa: B008  # frozen
+    """Return a personalisation with the published PSK and PINs."""
+    return Personalisation(settings=settings, uses_demo_secrets=True, **given)
+
+
+def reference(**given: object) -> Personalisation:
+    """Return the personalisation that behaves as the published 1.3 applet."""
+    return demo(REFERENCE, version_text=REFERENCE_VERSION, **given)
+
+
+class Element:
+    """One powered element and its store."""
+
+    def __init__(
+        self,
+        personalisation: Personalisation | None = None,
+        *,
+        contents: Mapping[str, bytes] | None = None,
+        seed: bytes = b"",
+    ) -> None:
+        self.faults: list[CardFault] = []
+        self.store = MemoryStore(contents)
+        services = CardServices(
+            CRYPTO, HashRng(seed), {MODULE: TlsServerApplet}, self.faults.append
+        )
+        self.card = CardOs(self.store, services, CardSettings(is_class_checked=False))
+        if contents is None:
+            parameters = (personalisation or demo()).encode()
+            self.card.install(MODULE, TLS_SE_AID, parameters, default_selected=True)
+        self.atr = self.card.power_on()
+        self.apdus = 0
+
+    def apdu(self, command: str) -> str:
+        """Return the answer to one command, both in hex digits."""
+        return self.raw(bytes.fromhex(command)).hex().upper()
+
+    def raw(self, command: bytes) -> bytes:
+        self.apdus += 1
+        return self.card.process(command)
+
+    def transmit(self, command: CommandApdu) -> ResponseApdu:
+        return ResponseApdu.decode(self.raw(command.encode()))
+
+    def verify_admin(self) -> None:
+        assert self.apdu("00200001083030303030303030") == "9000"
+
+    def verify_user(self) -> None:
+        assert self.apdu("002000000430303030") == "9000"
+
+    def send(self, record: bytes, chunk: int = 240, *, le: int | None = None) -> ResponseApdu:
+        """Return the drained answer to one record, sent in fragments."""
+        response = ResponseApdu()
+        for start in range(0, len(record), chunk):
+            piece = record[start : start + chunk]
+            last = start + chunk >= len(record)
+            response = self.transmit(
+                CommandApdu(0, 0xD8, 0, (not start) | last << 1, piece, le if last else None)
+            )
+            if not last:
+                assert response == ResponseApdu()
+        return self.drain(response)
+
+    def drain(self, response: ResponseApdu) -> ResponseApdu:
+        """Return the answer with everything that 61xx and 9Fxx announced."""
+        data = response.data
+        while response.status.sw1 in (0x61, 0x9F):
+            response = self.transmit(CommandApdu(0, 0xC0, 0, 0, b"", response.status.sw2 or 256))
+            data += response.data
+        return ResponseApdu(data, response.status)
+
+    def reset_session(self) -> None:
+        assert self.apdu("00D8000000") == "9000"
