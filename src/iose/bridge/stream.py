@@ -197,7 +197,7 @@ class StreamBridge:
             LocalProtocolError: Answers are missing, or there are too many.
         """
         plan, self._plan = self._plan, []
-        if self.end is not None:
+        if self.state is BridgeState.CLOSED:
             return
         if not 0 < len(responses) <= len(plan):
             raise LocalProtocolError(f"{len(responses)} answers to {len(plan)} commands")

@@ -7,6 +7,7 @@ element on, run a batch and power it off, so that what belongs together costs on
 Commands and answers are opaque bytes here: this room has never heard of a card.
 """
 
+import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Final
@@ -17,9 +18,18 @@ from iose.wire.writer import ByteWriter
 
 LENGTH_SIZE: Final = 4
 FRAME_LIMIT: Final = 1 << 20  # an inventory of 8,000 elements, or any batch a front makes
-COMMAND_PREFIX: Final = 3  # an extended command is up to 65 544 bytes
 SEID_LIMIT: Final = 63
+MESSAGE_LIMIT: Final = 1024
 NO_ANSWER: Final = 0
+
+# Every record of every session is an exchange, so these are laid out by hand; commands and
+# answers have 3-byte lengths, since an extended command is up to 65 544 bytes.
+HEADER: Final = struct.Struct(">IB")  # request number, kind
+EXCHANGE_HEADER: Final = struct.Struct(">BB")  # flags, size of the SEID that follows
+COUNT: Final = struct.Struct(">H")
+STEP_HEADER: Final = struct.Struct(">HBH")  # expected status, size
+ANSWER_HEADER: Final = struct.Struct(">IHB")  # commands, answers, size of the ATR that follows
+RESPONSE_HEADER: Final = struct.Struct(">BH")  # size
 
 
 class FrameKind(IntEnum):
@@ -100,10 +110,10 @@ class ExchangeStep:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRequest:
-    """Power, commands, power: what one element has to do in one go."""
+    """Power, commands, power: what one element has to do in one go; flags are ``ExchangeFlag``."""
 
     request_id: int
-    flags: ExchangeFlag
+    flags: int
     seid: str
     steps: tuple[ExchangeStep, ...] = ()
 
@@ -174,18 +184,23 @@ def encode_request(request: Request) -> bytes:
     Raises:
         LocalProtocolError: A field or the frame is over its limit.
     """
-    writer = ByteWriter()
     if isinstance(request, ListRequest):
-        _write_header(writer, request.request_id, FrameKind.LIST)
-        return _finished(writer)
-    _write_header(writer, request.request_id, FrameKind.EXCHANGE)
-    writer.write_uint8(request.flags)
-    writer.write_opaque(request.seid.encode(), 1)
-    writer.write_uint16(len(request.steps))
-    for step in request.steps:
-        writer.write_uint16(step.expected)
-        writer.write_opaque(step.command, COMMAND_PREFIX)
-    return _finished(writer)
+        return _framed([HEADER.pack(request.request_id, FrameKind.LIST)])
+    seid = request.seid.encode()
+    try:
+        parts = [
+            HEADER.pack(request.request_id, FrameKind.EXCHANGE),
+            EXCHANGE_HEADER.pack(request.flags, len(seid)),
+            seid,
+            COUNT.pack(len(request.steps)),
+        ]
+        for step in request.steps:
+            size = len(step.command)
+            parts.append(STEP_HEADER.pack(step.expected, size >> 16, size & 0xFFFF))
+            parts.append(step.command)
+    except struct.error as error:
+        raise LocalProtocolError(f"a request does not fit its frame: {error}") from error
+    return _framed(parts)
 
 
 def decode_request(frame: bytes) -> Request:
@@ -194,21 +209,31 @@ def decode_request(frame: bytes) -> Request:
     Raises:
         DecodeError: Not a request, or malformed.
     """
-    reader = ByteReader(frame)
-    request_id = reader.read_uint(4)
-    kind = reader.read_uint8()
-    if kind == FrameKind.LIST:
-        reader.finish()
+    try:
+        return _decode_request(frame)
+    except (struct.error, UnicodeDecodeError) as error:
+        raise DecodeError(f"a request is malformed: {error}") from error
+
+
+def _decode_request(frame: bytes) -> Request:
+    request_id, kind = HEADER.unpack_from(frame)
+    if kind == FrameKind.LIST and len(frame) == HEADER.size:
         return ListRequest(request_id)
     if kind != FrameKind.EXCHANGE:
         raise DecodeError(f"expected a request, found kind {kind:02X}")
-    flags = ExchangeFlag(reader.read_uint8())
-    seid = _read_text(reader, 1, low=1, high=SEID_LIMIT)
+    flags, seid_size = EXCHANGE_HEADER.unpack_from(frame, HEADER.size)
+    position = HEADER.size + EXCHANGE_HEADER.size + seid_size
+    seid = frame[position - seid_size : position].decode()
+    (count,) = COUNT.unpack_from(frame, position)
+    position += COUNT.size
     steps = []
-    for _ in range(reader.read_uint16()):
-        expected = reader.read_uint16()
-        steps.append(ExchangeStep(reader.read_opaque(COMMAND_PREFIX), expected))
-    reader.finish()
+    for _ in range(count):
+        expected, high, low = STEP_HEADER.unpack_from(frame, position)
+        start = position + STEP_HEADER.size
+        position = start + (high << 16) + low
+        steps.append(ExchangeStep(frame[start:position], expected))
+    if position != len(frame) or not 1 <= seid_size <= SEID_LIMIT:
+        raise DecodeError("a request does not fit its lengths", offset=len(frame))
     return ExchangeRequest(request_id, flags, seid, tuple(steps))
 
 
@@ -218,25 +243,35 @@ def encode_answer(answer: Answer) -> bytes:
     Raises:
         LocalProtocolError: A field or the frame is over its limit.
     """
+    if isinstance(answer, ExchangeAnswer):
+        return _encode_exchange_answer(answer)
     writer = ByteWriter()
-    match answer:
-        case ExchangeAnswer():
-            _write_header(writer, answer.request_id, FrameKind.EXCHANGE_ANSWER)
-            writer.write_opaque(answer.atr, 1)
-            writer.write_uint(answer.apdus, 4)
-            writer.write_uint16(len(answer.responses))
-            for response in answer.responses:
-                writer.write_opaque(response, COMMAND_PREFIX)
-        case ListAnswer():
-            _write_header(writer, answer.request_id, FrameKind.LIST_ANSWER)
-            writer.write_uint16(len(answer.elements))
-            for element in answer.elements:
-                _write_element(writer, element)
-        case Failure():
-            _write_header(writer, answer.request_id, FrameKind.FAILURE)
-            writer.write_uint8(answer.code)
-            writer.write_opaque(answer.message.encode(), 2)
-    return _finished(writer)
+    if isinstance(answer, ListAnswer):
+        writer.write_bytes(HEADER.pack(answer.request_id, FrameKind.LIST_ANSWER))
+        writer.write_uint16(len(answer.elements))
+        for element in answer.elements:
+            _write_element(writer, element)
+    else:
+        writer.write_bytes(HEADER.pack(answer.request_id, FrameKind.FAILURE))
+        writer.write_uint8(answer.code)
+        writer.write_opaque(answer.message.encode()[:MESSAGE_LIMIT], 2)
+    return _framed([writer.to_bytes()])
+
+
+def _encode_exchange_answer(answer: ExchangeAnswer) -> bytes:
+    try:
+        parts = [
+            HEADER.pack(answer.request_id, FrameKind.EXCHANGE_ANSWER),
+            ANSWER_HEADER.pack(answer.apdus, len(answer.responses), len(answer.atr)),
+            answer.atr,
+        ]
+        for response in answer.responses:
+            size = len(response)
+            parts.append(RESPONSE_HEADER.pack(size >> 16, size & 0xFFFF))
+            parts.append(response)
+    except struct.error as error:
+        raise LocalProtocolError(f"an answer does not fit its frame: {error}") from error
+    return _framed(parts)
 
 
 def decode_answer(frame: bytes) -> Answer:
@@ -245,17 +280,16 @@ def decode_answer(frame: bytes) -> Answer:
     Raises:
         DecodeError: Not an answer, or malformed.
     """
+    try:
+        request_id, kind = HEADER.unpack_from(frame)
+        if kind == FrameKind.EXCHANGE_ANSWER:
+            return _decode_exchange_answer(frame, request_id)
+    except struct.error as error:
+        raise DecodeError(f"an answer is malformed: {error}") from error
     reader = ByteReader(frame)
-    request_id = reader.read_uint(4)
-    kind = reader.read_uint8()
+    reader.read_bytes(HEADER.size)
     answer: Answer
-    if kind == FrameKind.EXCHANGE_ANSWER:
-        atr = reader.read_opaque(1)
-        apdus = reader.read_uint(4)
-        count = reader.read_uint16()
-        responses = tuple(reader.read_opaque(COMMAND_PREFIX) for _ in range(count))
-        answer = ExchangeAnswer(request_id, atr, apdus, responses)
-    elif kind == FrameKind.LIST_ANSWER:
+    if kind == FrameKind.LIST_ANSWER:
         count = reader.read_uint16()
         answer = ListAnswer(request_id, tuple(_read_element(reader) for _ in range(count)))
     elif kind == FrameKind.FAILURE:
@@ -266,13 +300,24 @@ def decode_answer(frame: bytes) -> Answer:
     return answer
 
 
-def _write_header(writer: ByteWriter, request_id: int, kind: FrameKind) -> None:
-    writer.write_uint(request_id, 4)
-    writer.write_uint8(kind)
+def _decode_exchange_answer(frame: bytes, request_id: int) -> ExchangeAnswer:
+    apdus, count, atr_size = ANSWER_HEADER.unpack_from(frame, HEADER.size)
+    start = HEADER.size + ANSWER_HEADER.size
+    position = start + atr_size
+    atr = frame[start:position]
+    responses = []
+    for _ in range(count):
+        high, low = RESPONSE_HEADER.unpack_from(frame, position)
+        start = position + RESPONSE_HEADER.size
+        position = start + (high << 16) + low
+        responses.append(frame[start:position])
+    if position != len(frame):
+        raise DecodeError("an answer does not fit its lengths", offset=len(frame))
+    return ExchangeAnswer(request_id, atr, apdus, tuple(responses))
 
 
-def _finished(writer: ByteWriter) -> bytes:
-    frame = writer.to_bytes()
+def _framed(parts: list[bytes]) -> bytes:
+    frame = b"".join(parts)
     if len(frame) > FRAME_LIMIT:
         raise LocalProtocolError(f"a frame of {len(frame)} bytes is over the limit")
     return len(frame).to_bytes(LENGTH_SIZE, "big") + frame

@@ -12,13 +12,11 @@ import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import structlog
 
-from iose.iso7816.apdu import CommandApdu, ResponseApdu
-from iose.iso7816.batch import BatchStep
-from iose.iso7816.status import StatusWord
+from iose.iso7816.apdu import STATUS_SIZE
 from iose.protocols.host_frames import (
     Answer,
     ElementInfo,
@@ -34,11 +32,17 @@ from iose.protocols.host_frames import (
     encode_answer,
 )
 from iose.transport.element_host import peer_uid
-from iose.transport.stack import ApduMeter, run_batch
+from iose.transport.stack import ApduMeter, drain_raw
 from iose.wire.errors import DecodeError, IoseError, LocalProtocolError
 
-LISTEN_BACKLOG = 16  # nodes, not clients
-OWNER_ONLY = 0o600
+LISTEN_BACKLOG: Final = 16  # nodes, not clients
+OWNER_ONLY: Final = 0o600
+
+# Plain numbers: a test of an IntFlag costs more than the rest of a small exchange.
+POWER_ON: Final = ExchangeFlag.POWER_ON.value
+RESET: Final = ExchangeFlag.RESET.value
+POWER_OFF: Final = ExchangeFlag.POWER_OFF.value
+RAW: Final = ExchangeFlag.RAW.value
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.element_host")
 
@@ -190,7 +194,7 @@ class HostSession(asyncio.Protocol):
         flags, seid = request.flags, request.seid
         element = self._held.get(seid)
         atr = b""
-        if flags & ExchangeFlag.POWER_ON:
+        if flags & POWER_ON:
             if element is None:
                 if seid in self._host.holders:
                     return Failure(request.request_id, FailureCode.HELD, "held by another node")
@@ -205,11 +209,11 @@ class HostSession(asyncio.Protocol):
             atr = element.power_on()
         if element is None:
             return Failure(request.request_id, FailureCode.NOT_POWERED, "the element has no power")
-        if flags & ExchangeFlag.RESET:
+        if flags & RESET:
             atr = element.reset()
         meter = ApduMeter()
         responses = _run(element, request, meter) if request.steps else ()
-        if flags & ExchangeFlag.POWER_OFF:
+        if flags & POWER_OFF:
             self._let_go(seid)
         return ExchangeAnswer(request.request_id, atr, meter.commands, responses)
 
@@ -244,19 +248,15 @@ def _encode(answer: Answer) -> bytes:
 
 
 def _run(element: HostedElement, request: ExchangeRequest, meter: ApduMeter) -> tuple[bytes, ...]:
-    if request.flags & ExchangeFlag.RAW:
-        responses = []
-        for step in request.steps:
+    is_raw = request.flags & RAW
+    responses = []
+    for step in request.steps:
+        if is_raw:
             answer = element.process(step.command)
             meter.count(step.command, answer)
-            responses.append(answer)
-            if step.expected and ResponseApdu.decode(answer).status != step.expected:
-                break
-        return tuple(responses)
-    steps = [
-        BatchStep(
-            CommandApdu.decode(step.command), StatusWord(step.expected) if step.expected else None
-        )
-        for step in request.steps
-    ]
-    return tuple(response.encode() for response in run_batch(element.process, steps, meter))
+        else:
+            answer = drain_raw(element.process, step.command, meter)
+        responses.append(answer)
+        if step.expected and int.from_bytes(answer[-STATUS_SIZE:], "big") != step.expected:
+            break
+    return tuple(responses)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from iose.iso7816.apdu import SHORT_LE_LIMIT, CommandApdu, ResponseApdu
+from iose.iso7816.apdu import SHORT_LE_LIMIT, STATUS_SIZE, CommandApdu, ResponseApdu
 from iose.iso7816.status import StatusWord
 from iose.transport.base import BatchStep
 from iose.wire.errors import RemoteProtocolError
@@ -20,6 +20,7 @@ CHANNEL_MASK: Final = 0x03  # ISO/IEC 7816-4 §5.4.1: GET RESPONSE goes to the c
 SW1_MORE_ISO: Final = 0x61
 SW1_MORE_APPLET: Final = 0x9F
 SW1_WRONG_LE: Final = 0x6C
+SW1_UNFINISHED: Final = (SW1_MORE_ISO, SW1_MORE_APPLET, SW1_WRONG_LE)
 OUTPUT_LIMIT: Final = 65_536  # iose-server.md §6.5: an answer is one record, or a few
 EXCHANGE_LIMIT: Final = 600  # 64 KiB in pieces of 240 bytes, twice: a card that never ends
 
@@ -79,22 +80,43 @@ def drain(process: Process, command: CommandApdu, meter: ApduMeter | None = None
         DecodeError: An answer has no status word.
         RemoteProtocolError: An answer never ends, or is longer than 64 KiB.
     """
-    asked = command
+    return ResponseApdu.decode(drain_raw(process, command.encode(), meter))
+
+
+def drain_raw(process: Process, command: bytes, meter: ApduMeter | None = None) -> bytes:
+    """Return the whole answer to one raw command, drained as by ``drain``, status word last.
+
+    Raises:
+        DecodeError: An answer has no status word, or the command is none.
+        RemoteProtocolError: An answer never ends, or is longer than 64 KiB.
+    """
+    answer = process(command)
+    if meter is not None:
+        meter.count(command, answer)
+    if len(answer) > OUTPUT_LIMIT + STATUS_SIZE:
+        raise RemoteProtocolError(f"an answer is longer than {OUTPUT_LIMIT} bytes")
+    if len(answer) >= STATUS_SIZE and answer[-STATUS_SIZE] not in SW1_UNFINISHED:
+        return answer
+    return _drain_rest(process, CommandApdu.decode(command), answer, meter)
+
+
+def _drain_rest(
+    process: Process, asked: CommandApdu, answer: bytes, meter: ApduMeter | None
+) -> bytes:
     data = b""
     for _ in range(EXCHANGE_LIMIT):
+        response = ResponseApdu.decode(answer)
+        data += response.data
+        if len(data) > OUTPUT_LIMIT:
+            raise RemoteProtocolError(f"an answer is longer than {OUTPUT_LIMIT} bytes")
+        following = _following(asked, response.status)
+        if following is None:
+            return ResponseApdu(data, response.status).encode()
+        asked = following
         wire = asked.encode()
         answer = process(wire)
         if meter is not None:
             meter.count(wire, answer)
-        response = ResponseApdu.decode(answer)
-        if response.data:
-            data += response.data
-            if len(data) > OUTPUT_LIMIT:
-                raise RemoteProtocolError(f"an answer is longer than {OUTPUT_LIMIT} bytes")
-        following = _following(asked, response.status)
-        if following is None:
-            return ResponseApdu(data, response.status)
-        asked = following
     raise RemoteProtocolError(f"an answer does not end after {EXCHANGE_LIMIT} exchanges")
 
 
