@@ -56,7 +56,7 @@ class JsonChannel:
         self._closed = False
 
     async def request(
-        self, op: str, *, timeout_s: float | None = None, **arguments: object
+        self, op: str, arguments: Arguments | None = None, *, timeout_s: float | None = None
     ) -> Result:
         """Return the answer to one request.
 
@@ -70,7 +70,7 @@ class JsonChannel:
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            self._send({"id": number, "op": op, "arguments": arguments})
+            self._send({"id": number, "op": op, "arguments": arguments or {}})
             async with asyncio.timeout(timeout_s):
                 return await answer
         except TimeoutError:
@@ -78,7 +78,7 @@ class JsonChannel:
         finally:
             self._waiting.pop(number, None)
 
-    def tell(self, event: str, **arguments: object) -> None:
+    def tell(self, event: str, arguments: Arguments) -> None:
         """Send an event; it is lost when the other end is gone."""
         if not self._closed:
             self._send({"event": event, "arguments": arguments})

@@ -193,6 +193,16 @@ def socket_address(path: Path) -> str:
     return f"/proc/self/fd/{descriptor}/{path.name}"
 
 
+def file_stamp(path: Path) -> int:
+    """Return when a store's file last changed, in ns; 0 when it is gone or was not closed well."""
+    if path.with_name(f"{path.name}-wal").exists():
+        return 0
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write a file of mode 0600 so that a power cut leaves the old one or the new one.
 

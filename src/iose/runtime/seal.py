@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is encrypted at rest: a data folder's key, element stores, and exported elements.
+"""Keys from passphrases: the data key of an encrypted folder, and exported elements.
 
 Everything is AES-256-GCM; keys come from a passphrase by scrypt, or from the folder's data key.
 Only the supervisor sees a passphrase, only supervisor and hosts the data key.
@@ -10,17 +10,15 @@ import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from iose.crypto.base import Aead, AeadAlgorithm, HashAlgorithm, Rng
 from iose.crypto.errors import CryptoError, InvalidTagError
 from iose.crypto.passphrase import ScryptParameters, derive_passphrase_key
 from iose.crypto.pyca import PycaCrypto
+from iose.runtime.archive import ARCHIVE_FORMAT, ARCHIVE_VERSION, read_archive_fields
 from iose.runtime.errors import ConfigurationError
 
-ARCHIVE_FORMAT: Final = "iose-element"
-ARCHIVE_VERSION: Final = 1
-ARCHIVE_LIMIT: Final = 16 * 1024 * 1024  # an element holds some kilobytes
 PASSPHRASE_MIN: Final = 8
 SALT_SIZE: Final = 16
 NONCE_SIZE: Final = 12
@@ -30,58 +28,9 @@ _STORE_LABEL: Final = b"iose element store 1 "
 _CRYPTO: Final = PycaCrypto()
 
 
-class Store(Protocol):
-    """A card's persistent objects; as ``NonVolatileStore``, and it can be closed."""
-
-    def load(self) -> dict[str, bytes]:
-        """Return every object."""
-
-    def write(self, changes: Mapping[str, bytes | None]) -> None:
-        """Apply all changes or none, durable on return; None removes an object."""
-
-    def close(self) -> None:
-        """Let the medium go."""
-
-
-class SealedStore:
-    """An element's store whose values are encrypted; names of objects stay in clear."""
-
-    def __init__(self, inner: Store, *, data_key: bytes, seid: str, rng: Rng) -> None:
-        self._inner = inner
-        key = _CRYPTO.hmac(HashAlgorithm.SHA256, data_key, _STORE_LABEL + seid.encode())
-        self._aead = _CRYPTO.aead(AeadAlgorithm.AES_256_GCM, key)
-        self._rng = rng
-
-    def load(self) -> dict[str, bytes]:
-        """Return every object, decrypted.
-
-        Raises:
-            ConfigurationError: A value is not of this folder's key, or was changed.
-        """
-        try:
-            return {
-                name: self._aead.decrypt(value[:NONCE_SIZE], value[NONCE_SIZE:], name.encode())
-                for name, value in self._inner.load().items()
-            }
-        except (InvalidTagError, ValueError):
-            raise ConfigurationError("an element's store does not fit the folder's key") from None
-
-    def write(self, changes: Mapping[str, bytes | None]) -> None:
-        """Apply all changes or none, encrypted, durable on return."""
-        self._inner.write(
-            {
-                name: None if value is None else self._seal(name, value)
-                for name, value in changes.items()
-            }
-        )
-
-    def close(self) -> None:
-        """Let the medium go."""
-        self._inner.close()
-
-    def _seal(self, name: str, value: bytes) -> bytes:
-        nonce = self._rng.random_bytes(NONCE_SIZE)
-        return nonce + self._aead.encrypt(nonce, value, name.encode())
+def element_key(data_key: bytes, seid: str) -> bytes:
+    """Return the key of one element's store, so that no store can take another's place."""
+    return _CRYPTO.hmac(HashAlgorithm.SHA256, data_key, _STORE_LABEL + seid.encode())
 
 
 def check_passphrase(passphrase: str) -> None:
@@ -172,23 +121,13 @@ def encode_archive(archive: Archive, passphrase: str, rng: Rng) -> bytes:
     return json.dumps({**header, "sealed": _b64(sealed)}).encode() + b"\n"
 
 
-def read_archive_header(content: bytes) -> tuple[str, str]:
-    """Return (SEID, export id) of an export file, unverified.
-
-    Raises:
-        ConfigurationError: It is no export file.
-    """
-    header = _parse_archive(content)
-    return str(header["seid"]), str(header["export_id"])
-
-
 def decode_archive(content: bytes, passphrase: str) -> Archive:
     """Return what an export file holds.
 
     Raises:
         ConfigurationError: It is no export file, it was changed, or the passphrase is wrong.
     """
-    header = _parse_archive(content)
+    header = dict(read_archive_fields(content))
     try:
         sealed = base64.b64decode(str(header.pop("sealed")), validate=True)
         parameters = ScryptParameters(_hex(header, "salt"), _integer(header, "cost_log2"))
@@ -200,19 +139,6 @@ def decode_archive(content: bytes, passphrase: str) -> Archive:
     except (ValueError, CryptoError, binascii.Error):
         raise ConfigurationError("the export file is damaged") from None
     return Archive(str(header["seid"]), str(header["export_id"]), header["copy"] is True, objects)
-
-
-def _parse_archive(content: bytes) -> dict[str, object]:
-    try:
-        header = json.loads(content) if len(content) <= ARCHIVE_LIMIT else None
-    except ValueError:
-        header = None
-    fields = {"format", "version", "seid", "export_id", "copy", "salt", "cost_log2", "nonce"}
-    if not isinstance(header, dict) or header.keys() != fields | {"sealed"}:
-        raise ConfigurationError("this is not the file of an exported element")
-    if (header["format"], header["version"]) != (ARCHIVE_FORMAT, ARCHIVE_VERSION):
-        raise ConfigurationError("the file was exported by another version of iose")
-    return header
 
 
 def _passphrase_aead(passphrase: str, parameters: ScryptParameters) -> Aead:

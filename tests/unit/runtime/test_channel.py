@@ -54,7 +54,7 @@ def run(scenario):
 def test_requests_are_answered_in_any_number_at_once():
     async def scenario():
         async with joined() as (client, _, _):
-            jobs = [client.request("echo", number=number) for number in range(50)]
+            jobs = [client.request("echo", {"number": number}) for number in range(50)]
             return await asyncio.gather(*jobs)
 
     assert run(scenario) == [{"number": number} for number in range(50)]
@@ -134,7 +134,7 @@ def test_the_control_socket_is_private_and_answers_its_owner(tmp_path: Path):
         await server.start(folder.control_socket)
         mode = stat.S_IMODE(folder.control_socket.stat().st_mode)
         async with connect_control(folder) as channel:
-            reply = await channel.request("echo", word="x")
+            reply = await channel.request("echo", {"word": "x"})
         await server.stop()
         return mode, reply
 

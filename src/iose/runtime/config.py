@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration of a node: one TOML file, read strictly; every key has a default.
+
+``iose up`` makes one of its options; ``iose node run`` reads one. The node process gets it whole
+over its channel: nothing in it is a secret.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Final, Literal
+
+from iose.iso7816.aid import Aid
+from iose.runtime.errors import ConfigurationError
+from iose.runtime.folder import default_folder
+from iose.runtime.schema import read_table
+from iose.wire.errors import DecodeError
+
+DEFAULT_LISTEN: Final = "127.0.0.1:8888"
+PORT_LIMIT: Final = 65_535
+ELEMENTS_LIMIT: Final = 8000  # an inventory is one frame
+HOSTS_LIMIT: Final = 64
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["json", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class FrontSettings:
+    """Table ``front``: as ``FrontConfig``, whose default stands where nothing is written here.
+
+    Addresses are written ``HOST:PORT``; an empty list listens nowhere.
+    """
+
+    listen: tuple[str, ...] = (DEFAULT_LISTEN,)
+    default_sen: str | None = None
+    is_silent: bool | None = None
+    first_record_s: float | None = None
+    queue_wait_s: float | None = None
+    handshake_s: float | None = None
+    idle_s: float | None = None
+    session_s: float | None = None
+    drain_s: float | None = None
+    session_limit: int | None = None
+    source_connections: int | None = None
+    source_rate: float | None = None
+    source_burst: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Table ``log``: what is logged, and how.
+
+    Attributes:
+        level: The least severe level that is written.
+        format: JSON objects for machines, or text for people.
+        file: File to append to, made with mode 0600; "" for stderr.
+    """
+
+    level: Level = "info"
+    format: Format = "json"
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ElementSettings:
+    """Table ``element."<SEN or SEID>"``: how the front treats one element.
+
+    Attributes:
+        aliases: More server names, up to 255 characters each.
+        aid: Application to select at the start of a session, in hex; "" for the card's default.
+        is_enabled: Whether the service plane serves it.
+    """
+
+    aliases: tuple[str, ...] = ()
+    aid: str = ""
+    is_enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """The whole file.
+
+    Attributes:
+        data: Data folder; "" for $IOSE_DATA, else the user's data folder.
+        elements: How many software elements exist at least; missing ones are made.
+        hosts: Element host processes; 0 for one per core.
+        passphrase_file: File with the passphrase of an encrypted data folder, or "".
+        front: The service plane.
+        element: Settings of single elements, by SEN or SEID.
+        log: Logs.
+    """
+
+    data: str = ""
+    elements: int = 3
+    hosts: int = 0
+    passphrase_file: str = ""
+    front: FrontSettings = field(default_factory=FrontSettings)
+    element: dict[str, ElementSettings] = field(default_factory=dict)
+    log: LogSettings = field(default_factory=LogSettings)
+
+    @property
+    def folder(self) -> Path:
+        """The data folder, absolute."""
+        chosen = Path(self.data) if self.data else default_folder(os.environ)
+        return chosen.expanduser().absolute()
+
+    @property
+    def host_count(self) -> int:
+        """Element hosts to run."""
+        return self.hosts or min(len(os.sched_getaffinity(0)), HOSTS_LIMIT)
+
+    @property
+    def listen(self) -> tuple[tuple[str, int], ...]:
+        """The front's addresses."""
+        return tuple(parse_address(text) for text in self.front.listen)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the configuration for another process of ours."""
+        return _without_none(asdict(self))
+
+
+def load_config(path: Path) -> NodeConfig:
+    """Return the configuration in a TOML file.
+
+    Raises:
+        ConfigurationError: The file cannot be read, is no TOML, or holds a bad setting.
+    """
+    try:
+        table = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    try:
+        return read_config(table)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}", hint=error.hint) from None
+
+
+def read_config(table: Mapping[str, object]) -> NodeConfig:
+    """Return the configuration in a table.
+
+    Raises:
+        ConfigurationError: A key is unknown, or a value makes no sense; the message names it.
+    """
+    config = read_table(NodeConfig, table)
+    _check_range("elements", config.elements, 0, ELEMENTS_LIMIT)
+    _check_range("hosts", config.hosts, 0, HOSTS_LIMIT)
+    for text in config.front.listen:
+        parse_address(text)
+    for item in fields(FrontSettings):
+        value = getattr(config.front, item.name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+            raise ConfigurationError(f"the setting 'front.{item.name}' must be above 0")
+    for name, element in config.element.items():
+        _check_aid(name, element.aid)
+    return config
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return (host, port) of ``HOST:PORT``; an IPv6 address stands in brackets.
+
+    Raises:
+        ConfigurationError: It is written in another way.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        colon = ""
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= PORT_LIMIT):
+        raise ConfigurationError(
+            f"{text!r} is not an address to listen on",
+            hint="write HOST:PORT, as in 127.0.0.1:8888 or [::1]:8888; port 0 takes a free one",
+        )
+    return host, int(port)
+
+
+def format_address(host: str, port: int) -> str:
+    """Return ``HOST:PORT``, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _check_aid(name: str, aid: str) -> None:
+    try:
+        if aid:
+            Aid.from_hex(aid)
+    except DecodeError as error:
+        raise ConfigurationError(f"the setting 'element.{name}.aid': {error}") from error
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ConfigurationError(f"the setting {name!r} must be between {low} and {high}")
+
+
+def _without_none(table: Mapping[str, object]) -> dict[str, object]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }

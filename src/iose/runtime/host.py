@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The element host's program: ``python -m iose.runtime.host CHANNEL LOCK``.
+
+The supervisor's channel brings everything, the folder's data key included, and nothing comes by
+argument or environment. The folder's lock is inherited, so that nobody else opens the stores
+while this process lives. It leaves when the channel closes.
+"""
+
+import asyncio
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+
+from iose.runtime import compose
+from iose.runtime.channel import (
+    LINE_LIMIT,
+    Arguments,
+    JsonChannel,
+    Result,
+    read_int,
+    read_list,
+    read_object,
+    read_text,
+)
+from iose.runtime.config import LogSettings
+from iose.runtime.control import listen_unix
+from iose.runtime.entropy import OsRng
+from iose.runtime.errors import ConfigurationError
+from iose.runtime.folder import DataFolder
+from iose.runtime.logs import configure_logs
+from iose.runtime.owner import Owner
+from iose.runtime.rack import Rack
+from iose.runtime.record import ElementRecord
+from iose.runtime.schema import read_table
+from iose.runtime.shelf import StoreShelf
+from iose.runtime.store import SqliteStore
+from iose.servers.element_host import ElementHostServer
+
+
+class ElementHost:
+    """One host process: a rack, the owner's operations on it, and the server a node connects to."""
+
+    def __init__(self) -> None:
+        self.channel: JsonChannel | None = None
+        self._rack: Rack | None = None
+        self._owner: Owner | None = None
+        self._server: ElementHostServer | None = None
+
+    async def handle(self, op: str, arguments: Arguments) -> Result:
+        """Carry out what the supervisor asks: ``open`` first, then the owner's operations.
+
+        Raises:
+            ConfigurationError: The operation is unknown, refused, or comes before ``open``.
+        """
+        if op == "open":
+            return await self._open(arguments)
+        if self._owner is None or self._rack is None:
+            raise ConfigurationError(f"{op!r} before 'open'")
+        if op == "close":
+            return await self._close()
+        return await self._owner.handle(op, arguments)
+
+    async def stop(self) -> None:
+        """Power everything off and close every store."""
+        if self._server is not None:
+            await self._server.stop()
+        if self._rack is not None:
+            self._rack.close()
+
+    async def _open(self, arguments: Arguments) -> Result:
+        configure_logs(read_table(LogSettings, read_object(arguments.get("log"))))
+        folder = DataFolder(Path(read_text(arguments, "folder")))
+        key = arguments.get("key")
+        data_key = bytes.fromhex(key) if isinstance(key, str) else None
+        shelf = StoreShelf(folder, data_key, SqliteStore)
+        maker = compose.TlsSeMaker()
+        self._rack = Rack(shelf, maker, self._tell)
+        self._owner = Owner(self._rack, shelf, maker, OsRng())
+        given = read_list(arguments, "elements")
+        self._rack.adopt([ElementRecord.from_json(read_object(item)) for item in given])
+        if "number" in arguments:
+            self._server = ElementHostServer(self._rack)
+            await self._server.start(listen_unix(folder.host_socket(read_int(arguments, "number"))))
+        return self._records()
+
+    async def _close(self) -> Result:
+        await self.stop()
+        return self._records()
+
+    def _records(self) -> Result:
+        records = self._rack.records.values() if self._rack is not None else ()
+        return {"elements": [record.to_json() for record in records]}
+
+    def _tell(self, record: ElementRecord) -> None:
+        if self.channel is not None:
+            self.channel.tell("record", {"element": record.to_json()})
+
+
+async def serve(channel_number: int) -> None:
+    """Serve until the supervisor hangs up."""
+    host = ElementHost()
+    ours = socket.socket(fileno=channel_number)
+    reader, writer = await asyncio.open_unix_connection(sock=ours, limit=LINE_LIMIT)
+    host.channel = JsonChannel(reader, writer, handler=host.handle)
+    task = asyncio.create_task(host.channel.serve())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, host.channel.close)
+    await task
+    await host.stop()
+
+
+def run_loop(main: Coroutine[None, None, None]) -> None:
+    """Run a process of the node on uvloop where there is one, else on asyncio's own loop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor says when to stop
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with suppress(ImportError):
+        import uvloop  # noqa: PLC0415  # an optional speed-up
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main)
+
+
+def main() -> None:
+    """Run an element host."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every secret
+    run_loop(serve(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logs of our processes: structlog, one JSON object or one line of text per event, on stderr.
+
+A log file is the supervisor's business: it opens it once and makes it everyone's stderr.
+"""
+
+import sys
+from collections.abc import MutableMapping
+from typing import Final
+
+import structlog
+
+from iose.runtime.config import LogSettings
+
+SECRET_WORDS: Final = frozenset({"psk", "pin", "key", "secret", "secrets", "passphrase", "private"})
+REDACTED: Final = "[redacted]"
+
+
+def redact(
+    _logger: object, _method: str, event: MutableMapping[str, object]
+) -> MutableMapping[str, object]:
+    """Return the event with the values of telling names hidden: a last net, not a licence."""
+    for name in event:
+        if not SECRET_WORDS.isdisjoint(name.lower().split("_")):
+            event[name] = REDACTED
+    return event
+
+
+def configure_logs(settings: LogSettings) -> None:
+    """Set this process's logging; called again, it changes the level from then on."""
+    renderer: structlog.typing.Processor
+    if settings.format == "json":
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            redact,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(settings.level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a node knows of an element without opening it, and the owner's mark inside the element.
+
+Records are cached in the folder's index, so that a thousand elements start without a thousand
+database files being read. The mark lives in the element's own store: it moves with the element.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from typing import Final
+
+from iose.runtime.channel import Result, read_int, read_text
+
+MARK_NAME: Final = "owner/mark"
+DEFAULT_CHUNK_SIZE: Final = 255  # a short command's data
+
+
+class ElementState(Enum):
+    """Whether an element may be used."""
+
+    READY = "ready"
+    EXPORTING = "exporting"
+    IMPORTING = "importing"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The owner's notes on one element.
+
+    Attributes:
+        state: Whether it may be used.
+        is_copy: Whether another element may have the same keys.
+        has_given_secrets: Whether its secrets were handed to its owner.
+        export_id: Random name of the unfinished move, or "".
+        file: The file of the unfinished move, or "".
+    """
+
+    state: ElementState = ElementState.READY
+    is_copy: bool = False
+    has_given_secrets: bool = False
+    export_id: str = ""
+    file: str = ""
+
+    def encode(self) -> bytes:
+        """Return the object's bytes."""
+        return json.dumps({**asdict(self), "state": self.state.value}).encode()
+
+    @classmethod
+    def decode(cls, data: bytes | None) -> "Mark":
+        """Return the mark that ``encode`` made; a fresh one when there is none."""
+        if data is None:
+            return cls()
+        fields = json.loads(data)
+        return cls(**{**fields, "state": ElementState(fields["state"])})
+
+    @property
+    def settled(self) -> "Mark":
+        """The mark of an element whose move is over."""
+        return replace(self, state=ElementState.READY, export_id="", file="")
+
+
+@dataclass(frozen=True, slots=True)
+class ElementRecord:
+    """One element, as the index and the owner's lists show it.
+
+    Attributes:
+        seid: Its SEID.
+        sen: Its SEN, "" when it has none.
+        atr: Its answer to reset.
+        wire: Setting: manners on the wire.
+        limits: Setting: sizes of buffers.
+        commands: Setting: command set.
+        chunk_size: Largest command data it takes, in bytes.
+        max_record: Largest TLS record it takes, in bytes; 0 for no limit.
+        state: Whether it may be used.
+        is_copy: Whether another element may have the same keys.
+        stamp: When its file last changed, in ns; 0 while that is not known.
+    """
+
+    seid: str
+    sen: str = ""
+    atr: bytes = b""
+    wire: str = ""
+    limits: str = ""
+    commands: str = ""
+    chunk_size: int = DEFAULT_CHUNK_SIZE
+    max_record: int = 0
+    state: ElementState = ElementState.READY
+    is_copy: bool = False
+    stamp: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the record was read from the element, not just made for its file name."""
+        return self.stamp != 0
+
+    def to_json(self) -> dict[str, object]:
+        """Return the record for the index and for other processes of ours."""
+        return {
+            "seid": self.seid,
+            "sen": self.sen,
+            "atr": self.atr.hex(),
+            "wire": self.wire,
+            "limits": self.limits,
+            "commands": self.commands,
+            "chunk_size": self.chunk_size,
+            "max_record": self.max_record,
+            "state": self.state.value,
+            "copy": self.is_copy,
+            "stamp": self.stamp,
+        }
+
+    @classmethod
+    def from_json(cls, source: Result) -> "ElementRecord":
+        """Return the record that ``to_json`` made.
+
+        Raises:
+            ControlError: A field is missing, or of another type.
+            ValueError: A field has no such value.
+        """
+        return cls(
+            seid=read_text(source, "seid"),
+            sen=read_text(source, "sen"),
+            atr=bytes.fromhex(read_text(source, "atr")),
+            wire=read_text(source, "wire"),
+            limits=read_text(source, "limits"),
+            commands=read_text(source, "commands"),
+            chunk_size=read_int(source, "chunk_size"),
+            max_record=read_int(source, "max_record"),
+            state=ElementState(read_text(source, "state")),
+            is_copy=source.get("copy") is True,
+            stamp=read_int(source, "stamp"),
+        )
+
+
+def public_view(record: ElementRecord) -> Mapping[str, object]:
+    """Return the record as ``--json`` shows it: stable field names, nothing of our cache."""
+    view = record.to_json()
+    del view["stamp"]
+    return view

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store files of a data folder: opened, made whole or not at all, removed for good.
+
+Only element hosts use it, and only while the folder is locked.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol
+
+from iose.runtime.errors import ConfigurationError
+from iose.runtime.folder import DataFolder, file_stamp, sync_folder
+from iose.runtime.seal import element_key
+from iose.wire.errors import StoreError
+
+LOG_SUFFIXES: Final = ("-wal", "-shm", "-journal")
+
+
+class ElementStore(Protocol):
+    """An element's persistent objects: the card's store, and it can be closed."""
+
+    def load(self) -> dict[str, bytes]:
+        """Return every object; the caller owns the dictionary."""
+
+    def write(self, changes: Mapping[str, bytes | None]) -> None:
+        """Apply all changes or none, durable on return; None removes an object."""
+
+    def close(self) -> None:
+        """Let the medium go."""
+
+
+class OpenStore(Protocol):
+    """How a store is opened: the one of ``iose.runtime.store``, or a test's."""
+
+    def __call__(self, path: Path, *, key: bytes | None) -> ElementStore:
+        """Return the store in a file, made when absent."""
+
+
+class StoreShelf:
+    """The stores of one folder.
+
+    Args:
+        folder: The folder, held by this host's supervisor.
+        data_key: Key of an encrypted folder, or None.
+        open_store: How a file is opened.
+    """
+
+    def __init__(self, folder: DataFolder, data_key: bytes | None, open_store: OpenStore) -> None:
+        self._folder = folder
+        self._data_key = data_key
+        self._open_store = open_store
+
+    def open(self, seid: str) -> ElementStore:
+        """Return the store of an element.
+
+        Raises:
+            StoreError: It is not there, or cannot be opened.
+            ConfigurationError: It is no store, or of another key.
+        """
+        path = self._folder.store(seid)
+        if not path.exists():
+            raise StoreError(f"the store of {seid} is gone")
+        return self._open_store(path, key=self._key(seid))
+
+    @contextmanager
+    def create(self, seid: str) -> Iterator[ElementStore]:
+        """Give a fresh store; it becomes the element's when the block ends without an error.
+
+        Raises:
+            ConfigurationError: There is such an element already.
+            StoreError: The disk is full or broken; nothing is left behind.
+        """
+        path, draft = self._folder.store(seid), self._folder.pending_store(seid)
+        if path.exists():
+            raise ConfigurationError(f"there is an element {seid} already")
+        try:
+            with _closing(self._open_store(draft, key=self._key(seid))) as store:
+                yield store
+            draft.replace(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            raise StoreError(f"{path.name} cannot be made: {error.strerror}") from error
+        finally:
+            _remove(draft)
+
+    def delete(self, seid: str) -> None:
+        """Remove an element's store, durably; an absent one is no error.
+
+        Raises:
+            StoreError: The folder cannot be written; the element is still there.
+        """
+        path = self._folder.store(seid)
+        try:
+            _remove(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            raise StoreError(f"{path.name} cannot be removed: {error.strerror}") from error
+
+    def stamp(self, seid: str) -> int:
+        """Return when an element's file last changed, in ns; 0 if it was not closed well."""
+        return file_stamp(self._folder.store(seid))
+
+    def _key(self, seid: str) -> bytes | None:
+        return None if self._data_key is None else element_key(self._data_key, seid)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)  # first: a log without its file is nothing
+    for suffix in LOG_SUFFIXES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+@contextmanager
+def _closing(store: ElementStore) -> Iterator[ElementStore]:
+    try:
+        yield store
+    finally:
+        store.close()
