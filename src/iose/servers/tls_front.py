@@ -6,8 +6,9 @@ a stream becomes in the bridge (iose-server.md §5 to §7).
 """
 
 import asyncio
+import socket
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -173,14 +174,19 @@ class TlsFront:
         names = (sock.getsockname() for server in self._servers for sock in server.sockets)
         return tuple((name[0], name[1]) for name in names)
 
-    async def start(self) -> None:
-        """Listen on every configured address.
+    async def start(self, listeners: Sequence[socket.socket] = ()) -> None:
+        """Listen on every configured address, or on the bound sockets handed in, then the front's.
 
         Raises:
             OSError: An address cannot be had; none is listened on.
         """
         try:
-            for host, port in self.config.listen:
+            for listener in listeners:
+                server = await self.loop.create_server(
+                    lambda: FrontSession(self), sock=listener, backlog=BACKLOG
+                )
+                self._servers.append(server)
+            for host, port in () if listeners else self.config.listen:
                 server = await self.loop.create_server(
                     lambda: FrontSession(self), host, port, backlog=BACKLOG
                 )
