@@ -16,6 +16,7 @@ IoseError
 │  └─ InvalidSignatureError
 ├─ StatusWordError
 ├─ CredentialsError
+│  └─ MissingPskError
 ├─ KeystoreError
 ├─ SessionError
 │  ├─ UnreachableError
@@ -27,6 +28,8 @@ IoseError
 │     ├─ UnknownNameError
 │     └─ ElementBusyError
 ├─ StoreError
+├─ RoutingError
+├─ QueueFullError
 ├─ ConfigurationError
 ├─ ControlError
 └─ TransportError
