@@ -19,6 +19,10 @@ class CredentialsError(IoseError):
     """The credentials file cannot be used, or lacks what is needed."""
 
 
+class MissingPskError(CredentialsError):
+    """No key is known for an element; a program may ask its user for it."""
+
+
 class SessionError(IoseError):
     """There is no session with the element, or it is over."""
 

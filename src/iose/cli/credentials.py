@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``iose credentials``: the keys of elements someone uses. No command here prints a key."""
+
+import sys
+from getpass import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iose.cli.call import (
+    IdentityOption,
+    JsonOption,
+    TimeoutOption,
+    UriArgument,
+    open_element,
+)
+from iose.cli.output import print_json, print_table, warn
+from iose.client.credentials import Credential, CredentialsStore
+from iose.client.dialogue import DEFAULT_TIMEOUT_S
+from iose.client.errors import CredentialsError, ElementUriError
+from iose.client.uri import DEFAULT_IDENTITY, ElementUri, decode_psk
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Keys of the elements I use; their values are never printed.",
+)
+
+FROM_STDIN = "-"
+
+
+@app.command(name="set")
+def set_(
+    uri: Annotated[str, typer.Argument(help="The element's URI; - reads it from stdin.")],
+    *,
+    identity: IdentityOption = None,
+    psk_file: Annotated[
+        Path | None, typer.Option("--psk-file", help="A file that holds the PSK, 64 hex digits.")
+    ] = None,
+    from_uri: Annotated[
+        bool, typer.Option("--from-uri", help="Take the PSK that the URI holds.")
+    ] = False,
+) -> None:
+    """Keep the PSK of an element; it is asked for, or read from stdin or a file.
+
+    Raises:
+        ElementUriError: The URI or the PSK is malformed.
+        CredentialsError: The credentials, or the file with the PSK, cannot be used.
+    """
+    is_piped = uri == FROM_STDIN
+    target = ElementUri.decode(sys.stdin.readline().strip() if is_piped else uri)
+    if from_uri:
+        psk = target.psk
+        if psk is None:
+            raise ElementUriError("the URI holds no PSK", hint="leave --from-uri out")
+        if not is_piped:
+            warn(
+                "the PSK was on the command line, where the shell's history keeps it",
+                "pipe the URI instead: iose credentials set --from-uri -",
+            )
+    elif target.psk is not None:
+        raise ElementUriError("the URI holds a PSK", hint="say --from-uri to keep that one")
+    else:
+        psk = _read_psk(target, psk_file)
+    name = identity or target.identity or DEFAULT_IDENTITY
+    CredentialsStore().save(Credential(target.address, psk, identity=name))
+    print(f"kept the PSK of {target.address}, identity {name}")
+
+
+@app.command(name="list")
+def list_(*, as_json: JsonOption = False) -> None:
+    """List the elements whose PSK is kept.
+
+    A change of PSK is pending while nobody knows yet which of two keys the element keeps.
+
+    Raises:
+        CredentialsError: The credentials file cannot be used.
+    """
+    kept = CredentialsStore().credentials()
+    if as_json:
+        print_json(
+            {
+                "credentials": [
+                    {
+                        "sen": one.address.sen,
+                        "host": one.address.host,
+                        "port": one.address.port,
+                        "identity": one.identity,
+                        "change_pending": one.pending_psk is not None,
+                    }
+                    for one in kept
+                ]
+            }
+        )
+        return
+    print_table(
+        ("name", "host", "port", "identity", "change of PSK"),
+        [
+            (
+                one.address.sen,
+                one.address.host,
+                str(one.address.port),
+                one.identity,
+                "-" if one.pending_psk is None else "pending",
+            )
+            for one in kept
+        ],
+    )
+
+
+@app.command()
+def remove(uri: UriArgument, *, identity: IdentityOption = None) -> None:
+    """Forget the PSK of an element, for one identity or for all.
+
+    Raises:
+        ElementUriError: The URI is malformed.
+        CredentialsError: There is none, or the credentials file cannot be used.
+    """
+    target = ElementUri.decode(uri)
+    count = CredentialsStore().remove(target.address, identity or target.identity)
+    if not count:
+        raise CredentialsError(
+            f"no PSK is kept for {target.address}", hint="iose credentials list shows them"
+        )
+    print(f"forgot {count} PSK of {target.address}")
+
+
+@app.command()
+def rotate(
+    uri: UriArgument,
+    *,
+    identity: IdentityOption = None,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Give an element a new random PSK and keep it; the old one goes when the new one holds.
+
+    Raises:
+        ElementUriError: The URI is malformed.
+        IoseError: The element could not be reached, or kept its old PSK.
+    """
+    target = ElementUri.decode(uri)
+    with open_element(target, identity=identity, timeout_s=timeout) as element:
+        element.change_psk()
+    print(f"changed the PSK of {target.address}")
+
+
+def _read_psk(target: ElementUri, psk_file: Path | None) -> bytes:
+    if psk_file is not None:
+        try:
+            return decode_psk(psk_file.read_text(encoding="ascii", errors="replace"))
+        except OSError as fault:
+            raise CredentialsError(f"{psk_file}: {fault.strerror}") from None
+    if sys.stdin.isatty():
+        return decode_psk(getpass(f"PSK of {target.address}, 64 hexadecimal digits: "))
+    return decode_psk(sys.stdin.readline())

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A conversation with an element over any link: open, ask, change the key, close.
+
+Written once, as coroutines. The asyncio form awaits them; the blocking form has a link that
+never waits for an event loop, and runs each coroutine to its end in one step.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, TypeVar
+
+from iose.client.access import Access
+from iose.client.codec import Command
+from iose.client.commands import replace_psk
+from iose.client.credentials import Credential
+from iose.client.errors import (
+    HandshakeError,
+    KeystoreError,
+    PskChangeError,
+    SessionClosedError,
+    SessionError,
+    SessionTimeoutError,
+    UnknownNameError,
+    UnreachableError,
+)
+from iose.client.session import ElementSession
+from iose.client.syntax import syntax_of
+from iose.crypto.pyca import PycaCrypto
+from iose.wire.errors import IoseError, LocalProtocolError
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT_S: Final = 30.0
+_CLOSE_TIMEOUT_S: Final = 1.0  # a farewell is not worth a wait
+_CRYPTO: Final = PycaCrypto()
+
+
+class Link(Protocol):
+    """A TCP connection."""
+
+    async def send(self, data: bytes, timeout_s: float) -> None:
+        """Send all bytes.
+
+        Raises:
+            OSError: The connection is gone, or TimeoutError: it takes too long.
+        """
+
+    async def receive(self, timeout_s: float) -> bytes:
+        """Return some bytes, none at the end.
+
+        Raises:
+            OSError: The connection is gone, or TimeoutError: nothing came.
+        """
+
+    def received(self) -> bytes | None:
+        """Return what has come already, none at the end, or None; never waits.
+
+        Raises:
+            OSError: The connection is gone.
+        """
+
+    def close(self) -> None:
+        """Close the connection; never raises."""
+
+
+OpenLink = Callable[[str, int, float], Awaitable[Link]]
+"""Opens a link to a host and port within a time; raises OSError."""
+
+
+class Dialogue:
+    """The state of one caller's conversation; not for use by several at once."""
+
+    def __init__(self, access: Access, open_link: OpenLink, timeout_s: float) -> None:
+        self._access = access
+        self._credential = access.credential
+        self._open_link = open_link
+        self._timeout_s = timeout_s
+        self._link: Link | None = None
+        self._session: ElementSession | None = None
+
+    @property
+    def access(self) -> Access:
+        """Whom we talk to."""
+        return self._access
+
+    @property
+    def handshake_secret(self) -> bytes | None:
+        """The handshake secret of the session, or None when there is none."""
+        return None if self._session is None else self._session.handshake_secret
+
+    def has_psk(self, psk: bytes) -> bool:
+        """Return whether sessions are opened with this key."""
+        return _CRYPTO.constant_time_equal(self._credential.psk, psk)
+
+    async def open(self) -> None:
+        """Open a session; with two keys in question, settle which one holds.
+
+        Raises:
+            UnreachableError: Nothing answers at the host and port.
+            SessionTimeoutError: The handshake takes too long.
+            UnknownNameError: The node knows no such element; no other key is tried.
+            HandshakeError: The element refused; the subclass says why.
+            CredentialsError: The key that holds cannot be written down.
+        """
+        if self._session is not None:
+            return
+        fault: HandshakeError | None = None
+        for psk in self._credential.candidates:
+            try:
+                await self._open_with(psk)
+            except UnknownNameError:
+                raise
+            except HandshakeError as refusal:
+                fault = refusal
+                continue
+            if self._credential.pending_psk is not None:
+                self._keep(self._credential.confirm(psk))
+            return
+        if fault is not None:
+            raise fault
+
+    async def exchange(self, command: Command[T]) -> T:
+        """Return the value of a command's answer.
+
+        Raises:
+            KeystoreError: The element refused; the session goes on.
+            AnswerError: The answer is not what the command promises.
+            SessionClosedError: The session is over.
+            SessionTimeoutError: The answer takes too long; the session is closed.
+            LocalProtocolError: The command is too long; the session goes on.
+        """
+        link, session = self._link, self._session
+        if link is None or session is None:
+            raise SessionClosedError(
+                "the session is closed", command_sent=False, hint="open it again"
+            )
+        try:
+            self._check_idle(link, session)
+            session.send_line(command.line)
+            answer = await self._await_answer(link, session, command.line)
+        except LocalProtocolError:
+            raise
+        except BaseException:
+            self._drop()
+            raise
+        return command.read_answer(answer)
+
+    async def change_psk(self, new: bytes) -> None:
+        """Change the PSK and open a session with it; both keys are kept until one is confirmed.
+
+        Raises:
+            KeystoreError: The element refused; its PSK is the old one.
+            PskChangeError: It keeps the old PSK, or which one it keeps could not be found out:
+                then both stay in the credentials store, and the next session settles it.
+            SessionClosedError: The session is over; nothing was changed.
+            CredentialsError: The keys cannot be written down; nothing was changed.
+            LocalProtocolError: The new PSK is the old one, or is not 32 bytes.
+            IoseError: One of these.
+        """
+        settled = self._credential
+        old = settled.psk
+        command = replace_psk(old, new)
+        if _CRYPTO.constant_time_equal(old, new):
+            raise LocalProtocolError("the new PSK is the old one")
+        if self._session is None:
+            raise SessionClosedError("the session is closed", command_sent=False)
+        self._keep(settled.begin_change(new))
+        lost: IoseError | None = None
+        try:
+            await self.exchange(command)
+        except IoseError as fault:
+            if _is_unchanged(fault):
+                self._keep(settled)
+                raise
+            lost = fault  # whether it was obeyed is what the next session finds out
+        await self.close()
+        try:
+            await self.open()
+        except SessionError as fault:
+            raise PskChangeError(
+                f"which PSK the element keeps is not known yet: {fault}",
+                hint=f"both are in {self._access.store.path}; the next session settles it",
+            ) from fault
+        if not _CRYPTO.constant_time_equal(self._credential.psk, new):
+            raise PskChangeError(
+                "the element kept its old PSK", hint=syntax_of(command.line).if_closed
+            ) from lost
+
+    async def close(self) -> None:
+        """Say goodbye and close; harmless when closed already."""
+        link, session = self._link, self._session
+        if link is not None and session is not None:
+            session.close()
+            try:
+                await link.send(session.data_to_send(), _CLOSE_TIMEOUT_S)
+            except OSError:
+                pass  # the other side went first
+            finally:
+                self._drop()
+
+    async def _open_with(self, psk: bytes) -> None:
+        deadline = time.monotonic() + self._timeout_s
+        uri = self._access.uri
+        try:
+            link = await self._open_link(uri.host, uri.port, self._timeout_s)
+        except OSError as fault:
+            raise UnreachableError(
+                f"nothing answers at {uri.host} port {uri.port}: {_reason(fault)}",
+                hint="check host and port, and that the node runs",
+            ) from None
+        session = ElementSession(self._access.client_config(psk))
+        try:
+            await self._shake_hands(link, session, deadline)
+        except BaseException:
+            link.close()
+            raise
+        self._link, self._session = link, session
+
+    async def _shake_hands(self, link: Link, session: ElementSession, deadline: float) -> None:
+        try:
+            await _flush(link, session, deadline)
+            while not session.is_open():
+                session.receive_data(await link.receive(_left(deadline)))
+                await _flush(link, session, deadline)  # also the alert that says what is wrong
+        except TimeoutError:
+            raise SessionTimeoutError(
+                f"no session within {self._timeout_s:g} s",
+                hint="the element may be serving someone else: try again, or wait longer",
+            ) from None
+        except OSError:
+            session.receive_data(b"")
+            session.is_open()
+
+    def _check_idle(self, link: Link, session: ElementSession) -> None:
+        try:
+            while (data := link.received()) is not None:
+                session.receive_data(data)
+                session.check_idle()
+        except OSError:
+            session.receive_data(b"")
+        session.check_idle()
+
+    async def _await_answer(self, link: Link, session: ElementSession, line: bytes) -> bytes:
+        deadline = time.monotonic() + self._timeout_s
+        try:
+            await _flush(link, session, deadline)
+            while (answer := session.next_answer()) is None:
+                session.receive_data(await link.receive(_left(deadline)))
+                await _flush(link, session, deadline)
+        except TimeoutError:
+            raise SessionTimeoutError(
+                f"no answer within {self._timeout_s:g} s: {syntax_of(line).meaning}",
+                hint="the command may have been obeyed; connect again, or wait longer",
+            ) from None
+        except OSError:
+            session.receive_data(b"")
+            answer = session.next_answer() or b""  # raises: the session is over
+        return answer
+
+    def _keep(self, credential: Credential) -> None:
+        self._access.store.save(credential)
+        self._credential = credential
+
+    def _drop(self) -> None:
+        if self._link is not None:
+            self._link.close()
+        self._link = self._session = None
+
+
+async def _flush(link: Link, session: ElementSession, deadline: float) -> None:
+    if data := session.data_to_send():
+        try:
+            await link.send(data, _left(deadline))
+        except TimeoutError:
+            raise
+        except OSError:
+            pass  # the other side went, maybe after a last word: receiving tells
+
+
+def _is_unchanged(fault: IoseError) -> bool:
+    was_never_sent = isinstance(fault, SessionClosedError) and not fault.command_sent
+    return was_never_sent or isinstance(fault, KeystoreError)
+
+
+def _left(deadline: float) -> float:
+    # never 0, which sockets take for "do not wait at all"
+    return max(deadline - time.monotonic(), 0.001)
+
+
+def _reason(fault: OSError) -> str:
+    if isinstance(fault, TimeoutError):
+        return "no answer in time"
+    return (fault.strerror or str(fault) or type(fault).__name__).lower()
