@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The TLS-SE applet with its keystore: one package, since they share AID, PINs, keys and PSK."""
 
-from iose.applets.tls_se.personalisation import (
+from iose.applets.tls_se.owner import (
     TLS_SE_AID,
     ElementSecrets,
-    Personalisation,
     read_secrets,
+    rename_changes,
+    unlock_changes,
 )
+from iose.applets.tls_se.personalisation import Personalisation
 from iose.applets.tls_se.server import TlsServerApplet
 from iose.applets.tls_se.settings import CommandSet, Limits, Settings, Wire
 from iose.applets.tls_se.state import Flag
@@ -22,4 +24,6 @@ __all__ = [
     "TlsServerApplet",
     "Wire",
     "read_secrets",
+    "rename_changes",
+    "unlock_changes",
 ]

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an element is given once, at the start of its life, and what its owner may read back.
+"""What an element is given once, at the start of its life.
 
 ``Personalisation`` is encoded into the parameters of INSTALL, or of STORE DATA while the element
 is not personalised yet. Secrets it leaves out are drawn inside the element.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from iose.applet_api import AppletContext
-from iose.applets.tls_se.pins import PIN_SIZE, ElementPins, PinName
-from iose.applets.tls_se.psk import PSK_SIZE, ElementPsk, derive_psk
+from iose.applets.tls_se.pins import PIN_SIZE, ElementPins
+from iose.applets.tls_se.psk import PSK_SIZE, derive_psk
 from iose.applets.tls_se.settings import Settings
 from iose.applets.tls_se.state import (
     DEFAULT_GUEST_IDENTITY,
@@ -25,12 +25,10 @@ from iose.applets.tls_se.state import (
     encode_settings,
 )
 from iose.crypto.base import Curve, Rng
-from iose.iso7816.aid import Aid
 from iose.wire.errors import DecodeError
 from iose.wire.reader import ByteReader
 from iose.wire.writer import ByteWriter
 
-TLS_SE_AID: Final = Aid(b"\x01\x02\x03\x04\x05\x00")
 DEFAULT_NAME: Final = b"key1.com"
 NAME_LIMIT: Final = 15  # historical bytes of an ATR (ISO/IEC 7816-3 §8.2.1)
 DEMO_PSK: Final = bytes(range(1, PSK_SIZE + 1))
@@ -213,51 +211,3 @@ def set_name(context: AppletContext, state: ElementState, name: bytes) -> None:
 def _random_pin(rng: Rng) -> bytes:
     letters = len(_PIN_LETTERS)
     return bytes(_PIN_LETTERS[byte % letters] for byte in rng.random_bytes(PIN_SIZE))
-
-
-@dataclass(frozen=True, slots=True)
-class ElementSecrets:
-    """What an element's owner needs to use it; shown to nobody else.
-
-    Attributes:
-        name: SEN.
-        identity: PSK identity of the owner.
-        psk: PSK of the owner.
-        user_pin: Without its padding.
-        admin_pin: 8 bytes.
-        guest_identity: The second identity.
-        guest_psk: PSK of the second identity; None where there is none.
-    """
-
-    name: bytes
-    identity: bytes
-    psk: bytes = field(repr=False)
-    user_pin: bytes = field(repr=False)
-    admin_pin: bytes = field(repr=False)
-    guest_identity: bytes
-    guest_psk: bytes | None = field(repr=False)
-
-
-def read_secrets(objects: Mapping[str, bytes], aid: Aid = TLS_SE_AID) -> ElementSecrets | None:
-    """Return the secrets in the stored objects of a card, or None without such an instance.
-
-    It is for the owner's channel of an element host, which has the store at hand; no APDU and
-    no keystore command leads here.
-    """
-    stored = {
-        name.removeprefix(f"{aid}/object/"): value
-        for name, value in objects.items()
-        if name.startswith(f"{aid}/object/")
-    }
-    if Name.PSK not in stored:
-        return None
-    guest = stored.get(Name.GUEST_PSK)
-    return ElementSecrets(
-        name=stored.get(Name.ELEMENT_NAME, b""),
-        identity=stored.get(Name.IDENTITY, DEFAULT_IDENTITY),
-        psk=ElementPsk.decode(stored[Name.PSK]).psk,
-        user_pin=objects.get(f"{aid}/pin/{PinName.USER}", b"").rstrip(b"\xff"),
-        admin_pin=objects.get(f"{aid}/pin/{PinName.ADMIN}", b""),
-        guest_identity=stored.get(Name.GUEST_IDENTITY, DEFAULT_GUEST_IDENTITY),
-        guest_psk=None if guest is None else ElementPsk.decode(guest).psk,
-    )
