@@ -10,6 +10,7 @@ objects are not hidden, and an old copy of the whole file cannot be told from th
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -106,7 +107,7 @@ class SqliteStore:
             connection.executemany("DELETE FROM object WHERE name = ?", removed)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if connection.in_transaction:
+            with suppress(sqlite3.Error):  # most failures have ended the transaction already
                 connection.execute("ROLLBACK")
             raise StoreError(f"{self._path.name}: {error}") from error
 
