@@ -27,6 +27,13 @@ STDERR: Final = 2  # standard output belongs to the one line of --json
 PRIVATE_VARIABLES: Final = ("IOSE_PASSPHRASE_FILE",)
 
 
+Report = Callable[[str, str, int], None]
+
+
+def ignore_report(_name: str, _what: str, _number: int) -> None:
+    """Do nothing with the news of a child."""
+
+
 def python_module(module: str) -> tuple[str, ...]:
     """Return the command that runs a module of ours, deaf to what lies in the current folder."""
     return (sys.executable, "-P", "-m", module)
@@ -67,7 +74,7 @@ class Child:
         on_start: Callable[[JsonChannel], Awaitable[None]],
         inherited: tuple[int, ...] = (),
         sink: EventSink = ignore_events,
-        report: Callable[[str, str, int], None] = lambda _name, _what, _number: None,
+        report: Report = ignore_report,
     ) -> None:
         self.name = name
         self.restarts = 0

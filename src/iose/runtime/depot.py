@@ -123,12 +123,20 @@ class Depot:
         """Return the records that host ``number`` has to adopt when it starts."""
         return [self.records[seid].to_json() for seid in sorted(self._shares[number])]
 
-    def take(self, records: Iterable[object]) -> None:
-        """Take over what a host says of its elements."""
+    def take(self, records: Iterable[object]) -> bool:
+        """Take over what a host says of its elements; return whether a node must look again."""
+        is_news = False
         for item in records:
             record = ElementRecord.from_json(read_object(item))
-            if record.seid in self.records:
+            known = self.records.get(record.seid)
+            if known is not None:
                 self.records[record.seid] = record
+                is_news |= (known.sen, known.state) != (record.sen, record.state)
+        return is_news
+
+    def sorted_records(self) -> list[ElementRecord]:
+        """Return the elements in the order of their names."""
+        return sorted(self.records.values(), key=lambda record: _natural(record.sen))
 
     def save(self) -> None:
         """Write the index; it is a cache, so that a full disk is no error."""
@@ -194,8 +202,7 @@ class Depot:
         return sorted(found, key=lambda access: _natural(access.sen))
 
     async def _list(self, _arguments: Arguments) -> Result:
-        records = sorted(self.records.values(), key=lambda record: _natural(record.sen))
-        return {"elements": [public_view(record) for record in records]}
+        return {"elements": [public_view(record) for record in self.sorted_records()]}
 
     async def _show(self, arguments: Arguments) -> Result:
         return {"element": public_view(self._find(arguments))}

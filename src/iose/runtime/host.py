@@ -6,18 +6,12 @@ argument or environment. The folder's lock is inherited, so that nobody else ope
 while this process lives. It leaves when the channel closes.
 """
 
-import asyncio
 import resource
-import signal
-import socket
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from pathlib import Path
 
 from iose.runtime import compose
 from iose.runtime.channel import (
-    LINE_LIMIT,
     Arguments,
     JsonChannel,
     Result,
@@ -33,6 +27,7 @@ from iose.runtime.errors import ConfigurationError
 from iose.runtime.folder import DataFolder
 from iose.runtime.logs import configure_logs
 from iose.runtime.owner import Owner
+from iose.runtime.process import run_child
 from iose.runtime.rack import Rack
 from iose.runtime.record import ElementRecord
 from iose.runtime.schema import read_table
@@ -45,7 +40,7 @@ class ElementHost:
     """One host process: a rack, the owner's operations on it, and the server a node connects to."""
 
     def __init__(self) -> None:
-        self.channel: JsonChannel | None = None
+        self._channel: JsonChannel | None = None
         self._rack: Rack | None = None
         self._owner: Owner | None = None
         self._server: ElementHostServer | None = None
@@ -63,6 +58,10 @@ class ElementHost:
         if op == "close":
             return await self._close()
         return await self._owner.handle(op, arguments)
+
+    def adopt(self, channel: JsonChannel) -> None:
+        """Use this channel to tell of records that changed."""
+        self._channel = channel
 
     async def stop(self) -> None:
         """Power everything off and close every store."""
@@ -96,38 +95,15 @@ class ElementHost:
         return {"elements": [record.to_json() for record in records]}
 
     def _tell(self, record: ElementRecord) -> None:
-        if self.channel is not None:
-            self.channel.tell("record", {"element": record.to_json()})
-
-
-async def serve(channel_number: int) -> None:
-    """Serve until the supervisor hangs up."""
-    host = ElementHost()
-    ours = socket.socket(fileno=channel_number)
-    reader, writer = await asyncio.open_unix_connection(sock=ours, limit=LINE_LIMIT)
-    host.channel = JsonChannel(reader, writer, handler=host.handle)
-    task = asyncio.create_task(host.channel.serve())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, host.channel.close)
-    await task
-    await host.stop()
-
-
-def run_loop(main: Coroutine[None, None, None]) -> None:
-    """Run a process of the node on uvloop where there is one, else on asyncio's own loop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor says when to stop
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    with suppress(ImportError):
-        import uvloop  # noqa: PLC0415  # an optional speed-up
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(main)
+        if self._channel is not None:
+            self._channel.tell("record", {"element": record.to_json()})
 
 
 def main() -> None:
     """Run an element host."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every secret
-    run_loop(serve(int(sys.argv[1])))
+    host = ElementHost()
+    run_child(int(sys.argv[1]), host.handle, host.stop, host.adopt)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a passphrase comes from: a file, or the terminal; never an argument."""
+
+import sys
+from dataclasses import dataclass
+from getpass import getpass
+from pathlib import Path
+
+from iose.runtime.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class PassphraseOptions:
+    """What the user said of a passphrase.
+
+    Attributes:
+        file: File that holds it, or None.
+        is_asked: Whether to ask for it on the terminal.
+    """
+
+    file: Path | None = None
+    is_asked: bool = False
+
+    def read(self) -> str | None:
+        """Return the passphrase, or None when none was announced.
+
+        Raises:
+            ConfigurationError: The file cannot be read, or there is no terminal to ask on.
+        """
+        if self.file is not None:
+            return read_passphrase_file(self.file)
+        return ask_passphrase("Passphrase of the data folder: ") if self.is_asked else None
+
+
+def read_passphrase_file(path: Path) -> str:
+    """Return the first line of a file.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is empty.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the passphrase file {path} cannot be read") from error
+    if not lines or not lines[0]:
+        raise ConfigurationError(f"the passphrase file {path} is empty")
+    return lines[0]
+
+
+def ask_passphrase(prompt: str, *, is_new: bool = False) -> str:
+    """Return a passphrase typed on the terminal, twice when it is a new one.
+
+    Raises:
+        ConfigurationError: There is no terminal, or the two differ.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigurationError(
+            "a passphrase is needed and there is no terminal to ask on",
+            hint="give it in a file with --passphrase-file",
+        )
+    passphrase = getpass(prompt)
+    if is_new and getpass("The same again: ") != passphrase:
+        raise ConfigurationError("the two passphrases differ")
+    return passphrase

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The element hosts of a data folder this process holds, and the depot over them.
+
+A running node has a crew for its life; administrative work without a node has one of a single
+host for as long as it takes (``open_depot``). The data key goes to hosts over their channels.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from iose.runtime.channel import Arguments, JsonChannel, read_list, read_object
+from iose.runtime.children import Child, Report, ignore_report, python_module
+from iose.runtime.config import NodeConfig
+from iose.runtime.depot import Depot, change_nothing
+from iose.runtime.entropy import OsRng
+from iose.runtime.errors import ConfigurationError, ControlError
+from iose.runtime.folder import DataFolder, FolderLock
+
+CLOSE_TIMEOUT_S: Final = 10.0
+ENCRYPTION: Final = "encryption"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFolder:
+    """A data folder this process holds, and what opens it.
+
+    Attributes:
+        folder: The folder.
+        lock: The hold on it.
+        data_key: Key of an encrypted folder, or None.
+    """
+
+    folder: DataFolder
+    lock: FolderLock
+    data_key: bytes | None
+
+
+@contextmanager
+def hold_folder(
+    path: Path, passphrase: Callable[[], str | None], *, wait_s: float = 0.0
+) -> Iterator[HeldFolder]:
+    """Give a data folder, made if it is missing and locked while the block runs.
+
+    Args:
+        path: The folder.
+        passphrase: Asked once; a passphrase makes a new folder an encrypted one.
+        wait_s: Longest wait for another holder that is about to leave.
+
+    Raises:
+        ConfigurationError: The folder is held, unfit, or the passphrase does not fit it.
+    """
+    folder = DataFolder(path)
+    folder.prepare()
+    lock = folder.lock(wait_s=wait_s)
+    try:
+        yield HeldFolder(folder, lock, _open_encryption(folder, passphrase()))
+    finally:
+        lock.release()
+
+
+def is_encrypted(folder: DataFolder) -> bool:
+    """Return whether a data folder that exists needs a passphrase.
+
+    Raises:
+        ConfigurationError: Its description is damaged.
+    """
+    return folder.description.exists() and ENCRYPTION in folder.read_description()
+
+
+def _open_encryption(folder: DataFolder, passphrase: str | None) -> bytes | None:
+    kept = folder.read_description().get(ENCRYPTION)
+    if passphrase is None:
+        if kept is not None:
+            raise ConfigurationError(
+                f"the data folder {folder.path} is encrypted",
+                hint="give its passphrase with --passphrase-file or IOSE_PASSPHRASE_FILE",
+            )
+        return None
+    from iose.runtime import seal  # noqa: PLC0415  # cryptography only where it is needed
+
+    if kept is not None:
+        return seal.unwrap_data_key(passphrase, read_object(kept))
+    if any(folder.elements.glob("*.db")):
+        raise ConfigurationError(
+            f"the data folder {folder.path} is not encrypted and holds elements",
+            hint="make a new folder with the passphrase, and move elements by export and import",
+        )
+    data_key, description = seal.wrap_new_data_key(passphrase, OsRng())
+    folder.write_description({ENCRYPTION: description})
+    return data_key
+
+
+class HostCrew:
+    """Element hosts, started together, each again when it dies.
+
+    Args:
+        held: The folder.
+        config: Number of hosts, logs.
+        is_serving: Whether a node connects to them; one that does not serve is alone.
+        on_change: Awaited after each change of an element.
+        report: Told of ends and starts.
+    """
+
+    def __init__(
+        self,
+        held: HeldFolder,
+        config: NodeConfig,
+        *,
+        is_serving: bool,
+        on_change: Callable[[], Awaitable[None]] = change_nothing,
+        report: Report = ignore_report,
+    ) -> None:
+        self._held = held
+        self._log = config.to_json()["log"]
+        self._is_serving = is_serving
+        self._on_change = on_change
+        self._tasks: set[asyncio.Task[None]] = set()
+        count = config.host_count if is_serving else 1
+        self.depot = Depot(held.folder, count, OsRng(), on_change=on_change)
+        self.children = [
+            Child(
+                f"element host {number}",
+                python_module("iose.runtime.host"),
+                on_start=partial(self._open, number),
+                inherited=(held.lock.descriptor,),
+                sink=self._take_event,
+                report=report,
+            )
+            for number in range(count)
+        ]
+        self.depot.attach(self.children)
+
+    async def start(self) -> None:
+        """Share the elements out and start the hosts; ``stop`` must follow, whatever happens.
+
+        Raises:
+            IoseError: One did not start.
+            OSError: The same.
+        """
+        self.depot.load()
+        await asyncio.gather(*(child.start() for child in self.children))
+
+    async def stop(self) -> None:
+        """Close every store, write the index, end the hosts."""
+        await asyncio.gather(*(self._close(child) for child in self.children))
+        self.depot.save()
+
+    async def _close(self, child: Child) -> None:
+        with suppress(ControlError):  # it is down: its stores are as the last command left them
+            answer = await child.channel.request("close", timeout_s=CLOSE_TIMEOUT_S)
+            self.depot.take(read_list(answer, "elements"))
+        await child.stop()
+
+    async def _open(self, number: int, channel: JsonChannel) -> None:
+        arguments: dict[str, object] = {
+            "folder": str(self._held.folder.path),
+            "elements": self.depot.share(number),
+            "log": self._log,
+        }
+        if self._held.data_key is not None:
+            arguments["key"] = self._held.data_key.hex()
+        if self._is_serving:
+            arguments["number"] = number
+        answer = await channel.request("open", arguments)
+        self.depot.take(read_list(answer, "elements"))
+
+    def _take_event(self, event: str, arguments: Arguments) -> None:
+        if event == "record" and self.depot.take([arguments.get("element")]):
+            task = asyncio.ensure_future(self._tell())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _tell(self) -> None:
+        await self._on_change()
+
+
+@asynccontextmanager
+async def open_depot(held: HeldFolder) -> AsyncIterator[Depot]:
+    """Give the depot of a folder that no node runs on, with one host for the time being.
+
+    Raises:
+        IoseError: The host did not start.
+    """
+    crew = HostCrew(held, NodeConfig(), is_serving=False)
+    try:
+        await crew.start()
+        yield crew.depot
+    finally:
+        await crew.stop()

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every child process of a node does the same way: its loop, its channel, its end."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from iose.runtime.channel import LINE_LIMIT, Handler, JsonChannel
+
+
+def run_child(
+    channel_number: int,
+    handler: Handler,
+    stop: Callable[[], Awaitable[None]],
+    adopt: Callable[[JsonChannel], None],
+) -> None:
+    """Serve the supervisor's channel until it closes or SIGTERM comes, then stop.
+
+    Runs on uvloop where there is one, else on asyncio's own loop.
+
+    Args:
+        channel_number: Inherited descriptor of the channel.
+        handler: Answers the supervisor.
+        stop: Awaited at the end.
+        adopt: Given the channel before it is served, to tell events on it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor says when to stop
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with suppress(ImportError):
+        import uvloop  # noqa: PLC0415  # an optional speed-up
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_serve(channel_number, handler, stop, adopt))
+
+
+async def _serve(
+    channel_number: int,
+    handler: Handler,
+    stop: Callable[[], Awaitable[None]],
+    adopt: Callable[[JsonChannel], None],
+) -> None:
+    ours = socket.socket(fileno=channel_number)
+    reader, writer = await asyncio.open_unix_connection(sock=ours, limit=LINE_LIMIT)
+    channel = JsonChannel(reader, writer, handler=handler)
+    adopt(channel)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, channel.close)
+    await channel.serve()
+    await stop()
