@@ -1,2 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sans-IO TLS engine; it runs just as well without any card."""
+
+from iose.tls.config import ClientConfig, EngineConfig, PreSharedKey, ServerConfig
+from iose.tls.engine import TlsEngine
+from iose.tls.errors import AlertReceived, TlsPeerError
+from iose.tls.server.engine import ServerEngine
+
+__all__ = [
+    "AlertReceived",
+    "ClientConfig",
+    "EngineConfig",
+    "PreSharedKey",
+    "ServerConfig",
+    "ServerEngine",
+    "TlsEngine",
+    "TlsPeerError",
+]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from iose.crypto.base import CryptoProvider, HashAlgorithm, Rng
 from iose.tls.constants import CipherSuite, ExtensionType, NamedGroup
+from iose.tls.key_schedule import EarlySecret, Hkdf, PskSecrets, derive_psk_secrets
 
 DEFAULT_SUITES = (
     CipherSuite.TLS_AES_128_CCM_SHA256,
@@ -31,13 +32,25 @@ class PreSharedKey:
     Attributes:
         identity: 1 to 65 535 bytes, sent in clear.
         key: The secret. None when it lives elsewhere: the engine then stops at
-            ``BinderNeeded`` and ``HandshakeSecretNeeded``.
+            ``BinderNeeded`` and ``HandshakeSecretNeeded``, unless ``secrets`` is there.
         hash: The hash of the binder and of every suite this PSK may be used with.
+        secrets: What ``derive_psk_secrets`` makes of the key, when the owner has kept it: it
+            saves four HMACs per handshake and makes the key itself unnecessary.
     """
 
     identity: bytes
     key: bytes | None = field(repr=False)
     hash: HashAlgorithm = HashAlgorithm.SHA256
+    secrets: PskSecrets | None = field(default=None, repr=False)
+
+    def early_secret(self, crypto: CryptoProvider) -> EarlySecret | None:
+        """Return the first stage of the key schedule; None when the key lives elsewhere."""
+        if self.secrets is None and self.key is None:
+            return None
+        hkdf = Hkdf(crypto, self.hash)
+        if self.secrets is not None:
+            return EarlySecret(hkdf, self.secrets)
+        return EarlySecret(hkdf, derive_psk_secrets(hkdf, self.key or b""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +110,8 @@ class ServerConfig:
         psks: Keys by identity; wrong identity and wrong binder look alike to the peer.
         hello_retry_request: Answer a missing share with HelloRetryRequest; else handshake_failure.
         check_psk_modes: Refuse a ClientHello without psk_key_exchange_modes (RFC 8446 §4.2.9).
+        server_names: Names answered to, in lower case; any other gets unrecognized_name (RFC 6066
+            §3). Empty answers to all names, and to clients that name none in any case.
         extension_order: Order of the ServerHello's extensions.
     """
 
@@ -104,6 +119,7 @@ class ServerConfig:
     psks: tuple[PreSharedKey, ...]
     hello_retry_request: bool = True
     check_psk_modes: bool = True
+    server_names: tuple[str, ...] = ()
     extension_order: tuple[ExtensionType, ...] = (
         ExtensionType.PRE_SHARED_KEY,
         ExtensionType.KEY_SHARE,

@@ -1,7 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Registries of TLS (RFC 8446 §B, IANA TLS parameters); unknown values survive as integers."""
+"""Registries of TLS (RFC 8446 §B, IANA TLS parameters); unknown values survive as integers.
+
+Sizes that the standards fix are here too; limits we chose stand where they are enforced.
+"""
 
 from enum import IntEnum
+from typing import Final
+
+TLS_1_0: Final = 0x0301
+TLS_1_2: Final = 0x0303
+TLS_1_3: Final = 0x0304
+SSL_3_0: Final = 0x0300
+
+RANDOM_SIZE: Final = 32
+SESSION_ID_MAX_SIZE: Final = 32
+HEADER_SIZE: Final = 5
+HANDSHAKE_HEADER_SIZE: Final = 4
+MAX_PLAINTEXT_SIZE: Final = 16_384  # RFC 8446 §5.1
+MAX_INNER_SIZE: Final = MAX_PLAINTEXT_SIZE + 1  # RFC 8446 §5.4
+MAX_CIPHERTEXT_SIZE: Final = MAX_PLAINTEXT_SIZE + 256  # RFC 8446 §5.2
+MIN_RECORD_SIZE_LIMIT: Final = 64  # RFC 8449 §4
+MAX_FRAGMENT_LENGTHS: Final = {1: 512, 2: 1_024, 3: 2_048, 4: 4_096}  # RFC 6066 §4
+# SHA-256 of "HelloRetryRequest" (RFC 8446 §4.1.3)
+HELLO_RETRY_RANDOM: Final = bytes.fromhex(
+    "CF21AD74E59A6111BE1D8C021E65B891C2A211167ABB8C5E079E09E2C8A8339C"
+)
+
+
+class OpenIntEnum(IntEnum):
+    """A registry in which an unknown number is a member of its own."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "OpenIntEnum | None":
+        if not isinstance(value, int):
+            return None
+        unknown = int.__new__(cls, value)
+        unknown._name_ = f"UNKNOWN_{value}"
+        unknown._value_ = value
+        return unknown
 
 
 class ContentType(IntEnum):
@@ -13,7 +49,7 @@ class ContentType(IntEnum):
     APPLICATION_DATA = 23
 
 
-class HandshakeType(IntEnum):
+class HandshakeType(OpenIntEnum):
     """Handshake message types (RFC 8446 §4)."""
 
     CLIENT_HELLO = 1
@@ -64,6 +100,7 @@ class ExtensionType(IntEnum):
     EC_POINT_FORMATS = 11
     SIGNATURE_ALGORITHMS = 13
     ALPN = 16
+    PADDING = 21
     RECORD_SIZE_LIMIT = 28
     PRE_SHARED_KEY = 41
     EARLY_DATA = 42
@@ -74,7 +111,21 @@ class ExtensionType(IntEnum):
     KEY_SHARE = 51
 
 
-class AlertDescription(IntEnum):
+class KeyUpdateRequest(IntEnum):
+    """Whether the sender of a KeyUpdate wants one back (RFC 8446 §4.6.3)."""
+
+    UPDATE_NOT_REQUESTED = 0
+    UPDATE_REQUESTED = 1
+
+
+class AlertLevel(IntEnum):
+    """Alert levels; TLS 1.3 ignores those it receives (RFC 8446 §6)."""
+
+    WARNING = 1
+    FATAL = 2
+
+
+class AlertDescription(OpenIntEnum):
     """Alerts (RFC 8446 §6)."""
 
     CLOSE_NOTIFY = 0
