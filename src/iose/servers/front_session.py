@@ -281,7 +281,11 @@ class FrontSession(asyncio.Protocol):
         if self._has_client_closed or end.reason in UNLINGERED:
             transport.close()
             return
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:  # asyncio's own loop: the client is gone, and nobody has told us yet
+            transport.abort()
+            return
         if self._is_read_paused:
             transport.resume_reading()
         if self._timer is not None:

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One holder per element, and a queue that is fair, bounded and visible."""
+
+import asyncio
+
+import pytest
+
+from iose.servers.holders import Claim, ElementHolders, QueueFullError
+from iose.wire.errors import LocalProtocolError
+
+pytestmark = pytest.mark.anyio
+
+
+def claim(session, source="a", plane="tls"):
+    return Claim(plane, session, source, 0.0)
+
+
+async def settle():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def queue(lock, *claims):
+    """Let each claim wait, in order; return the order in which they got the element."""
+    order = []
+
+    async def hold(one):
+        await lock.acquire(one)
+        order.append(one.session)
+
+    tasks = []
+    for one in claims:
+        tasks.append(asyncio.ensure_future(hold(one)))
+        await settle()
+    return order, tasks
+
+
+async def test_takes_a_free_element_at_once():
+    lock = ElementHolders().lock("1")
+    await lock.acquire(claim(1))
+    assert lock.holder == claim(1)
+    assert not lock.try_acquire(claim(2), 0.0)
+
+
+async def test_gives_sources_turns_and_each_its_own_order():
+    lock = ElementHolders().lock("1")
+    first = claim(0)
+    await lock.acquire(first)
+    waiting = [claim(1), claim(2), claim(3), claim(4, "b"), claim(5, "c"), claim(6, "b")]
+    order, _ = await queue(lock, *waiting)
+    assert [one.session for one in lock.waiters()] == [1, 2, 3, 4, 6, 5]
+    holder = first
+    for _ in waiting:
+        lock.release(holder, 0.0)
+        await settle()
+        holder = lock.holder
+    assert order == [1, 4, 5, 2, 6, 3]
+    lock.release(holder, 0.0)
+    assert (lock.holder, lock.waiting) == (None, 0)
+
+
+async def test_both_planes_wait_in_one_queue():
+    lock = ElementHolders().lock("1")
+    held = claim(1, plane="racs")
+    await lock.acquire(held)
+    order, _ = await queue(lock, claim(1), claim(2, "user", "racs"))
+    lock.release(held, 0.0)
+    await settle()
+    assert order == [1]
+    assert lock.holder.plane == "tls"
+
+
+async def test_bounds_the_queue_and_each_sources_part_of_it():
+    lock = ElementHolders(queue_limit=3, queue_limit_per_source=2).lock("1")
+    await lock.acquire(claim(0))
+    await queue(lock, claim(1), claim(2))
+    with pytest.raises(QueueFullError):
+        await lock.acquire(claim(3))
+    await queue(lock, claim(4, "b"))
+    with pytest.raises(QueueFullError):
+        await lock.acquire(claim(5, "c"))
+    assert lock.waiting == 3
+
+
+async def test_forgets_a_waiter_that_gave_up():
+    lock = ElementHolders().lock("1")
+    held = claim(0)
+    await lock.acquire(held)
+    order, tasks = await queue(lock, claim(1), claim(2))
+    tasks[0].cancel()
+    await settle()
+    assert lock.waiting == 1
+    lock.release(held, 0.0)
+    await settle()
+    assert order == [2]
+
+
+async def test_passes_on_the_turn_of_a_waiter_that_gave_up_just_then():
+    lock = ElementHolders().lock("1")
+    held = claim(0)
+    await lock.acquire(held)
+    order, tasks = await queue(lock, claim(1), claim(2))
+    lock.release(held, 0.0)
+    tasks[0].cancel()
+    await settle()
+    assert order == [2]
+    assert lock.holder.session == 2
+
+
+async def test_refuses_a_release_by_another():
+    holders = ElementHolders()
+    await holders.lock("1").acquire(claim(1))
+    with pytest.raises(LocalProtocolError):
+        holders.lock("1").release(claim(1), 0.0)
+    assert list(holders.locks) == ["1"]
