@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from iose.runtime.bench.measure import run
 from iose.runtime.bench.openssl_client import OpensslClient, PeerProgramError, load_openssl
 from iose.runtime.bench.plan import Plan, take_turns
 from iose.runtime.bench.programs import IDENTITY, REFERENCE_KEY, reference_server
@@ -55,3 +56,17 @@ def test_a_report_is_one_json_document_with_a_ratio_in_each_row():
     assert document["format"] == 1
     assert [line["ratio"] for line in document["rows"]] == [1.5, None]
     assert document["rows"][0]["references"][0]["what"] == "them"
+
+
+@pytest.mark.timeout(90)  # five nodes are started, one after the other
+def test_every_row_is_measured_on_this_machine():
+    plan = Plan(rounds=1, repetitions=2, clients=2, elements=2, seconds=0.1, crowd=3)
+    notices = []
+    document = json.loads(json.dumps(run(plan, notices.append).to_json()))
+    rows = {row["id"]: row for row in document["rows"]}
+    assert list(rows) == [
+        "handshake", "command", "signature", "rate", "memory", "restart", "sessions"
+    ]  # fmt: skip
+    assert rows["sessions"]["ours"]["value"] == 2
+    assert all(row["ours"]["value"] > 0 for row in rows.values() if row["id"] != "memory")
+    assert len(notices) == 5

@@ -91,10 +91,11 @@ def crowd_rows(library: ctypes.CDLL, folder: Path, plan: Plan) -> Iterator[Row]:
     Raises:
         PeerProgramError: A node did not start, or a session failed.
     """
+    for name, elements in (("one", 1), ("crowd", plan.crowd)):
+        with running_node(folder / name, elements):
+            pass  # made; what counts is the restart
     with running_node(folder / "one", 1) as node:
         alone = node.memory_bytes()
-    with running_node(folder / "crowd", plan.crowd):
-        pass  # made; what counts is the restart
     with running_node(folder / "crowd", plan.crowd) as node:
         each = (node.memory_bytes() - alone) / (plan.crowd - 1)
         yield _plain_row("memory", "memory of one idle element", "kB", each / _KB, _MEMORY_AIM_KB)
