@@ -36,7 +36,11 @@ def ignore_events(_event: str, _arguments: Arguments) -> None:
 
 
 class JsonChannel:
-    """One end of a control channel, able to ask, to answer, and to tell."""
+    """One end of a control channel, able to ask, to answer, and to tell.
+
+    Attributes:
+        closed: Set when the channel has ended.
+    """
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class JsonChannel:
         self._waiting: dict[int, asyncio.Future[Result]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self.closed = asyncio.Event()
 
     async def request(
         self, op: str, arguments: Arguments | None = None, *, timeout_s: float | None = None
@@ -106,6 +111,7 @@ class JsonChannel:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.closed.set()
 
     def _receive(self, message: Result) -> None:
         if "event" in message:

@@ -36,6 +36,17 @@ SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
 """What ``element create`` accepts, the default first."""
 
 
+FORWARDED: Final = (
+    "secrets.given",
+    "unlock",
+    "export.cancel",
+    "export.abandon",
+    "import.check",
+    "import.finish",
+)
+"""Operations the element's host alone decides about."""
+
+
 class HostPort(Protocol):
     """A host process, as far as the depot is concerned."""
 
@@ -99,7 +110,7 @@ class Depot:
             "element.delete": self._delete,
             "element.export.finish": self._delete_moved,
         }
-        for op in ("secrets.given", "unlock", "export.cancel", "export.abandon", "import.finish"):
+        for op in FORWARDED:
             self._operations[f"element.{op}"] = self._forwarder(op)
 
     def load(self) -> None:

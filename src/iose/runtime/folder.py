@@ -175,6 +175,11 @@ class DataFolder:
         finally:
             os.close(descriptor)
 
+    def wait_unlocked(self) -> None:
+        """Wait until no process holds this folder."""
+        while self.is_locked():
+            time.sleep(LOCK_POLL_S)
+
     def remove_leftovers(self) -> None:
         """Remove stores whose making was cut short; only the holder of the lock may call it."""
         for item in self.elements.glob(f"{PENDING_PREFIX}*"):

@@ -86,6 +86,7 @@ class Owner:
             "export.cancel": self._cancel_export,
             "export.abandon": self._abandon_export,
             "import": self._import,
+            "import.check": self._check_import,
             "import.finish": self._finish_import,
         }
 
@@ -207,6 +208,10 @@ class Owner:
             store.write({**objects, MARK_NAME: mark.encode()})
         return {"copy": archive.is_copy, **self._adopted(archive.seid)}
 
+    def _check_import(self, arguments: Arguments) -> Result:
+        element, _ = self._moving(arguments, ElementState.IMPORTING)
+        return self._settled(element.seid)
+
     def _finish_import(self, arguments: Arguments) -> Result:
         element, mark = self._moving(arguments, ElementState.IMPORTING)
         return self._marked(element, mark.settled)
@@ -224,7 +229,10 @@ class Owner:
 
     def _moving(self, arguments: Arguments, state: ElementState) -> tuple[OpenElement, Mark]:
         element, mark = self._visit(arguments, unsettled=state)
-        if mark.state is not state or mark.export_id != read_text(arguments, "export_id"):
+        is_same = arguments.get("export_id") == mark.export_id or (
+            state is ElementState.IMPORTING and arguments.get("file") == mark.file
+        )
+        if mark.state is not state or not is_same:
             raise ConfigurationError(f"{element.seid} is not {state.value} under that number")
         return element, mark
 

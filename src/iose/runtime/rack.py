@@ -72,7 +72,7 @@ class OpenElement:
                     self._objects.pop(name, None)
                 else:
                     self._objects[name] = value
-        if any(map(self._maker.is_descriptive, changes)):
+        if MARK_NAME in changes or any(map(self._maker.is_descriptive, changes)):
             self._changed(self.seid)
 
     def close(self) -> None:

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``iose element``: the software elements of a data folder, for their owner.
+
+A running node carries the work out; without one, a short-lived element host does.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from iose.cli.output import print_json, print_table, warn
+from iose.cli.passphrase import PassphraseOptions, ask_passphrase, read_passphrase_file
+from iose.runtime.channel import Result, read_list, read_object
+from iose.runtime.config import NodeConfig
+from iose.runtime.crew import is_encrypted
+from iose.runtime.folder import DataFolder
+from iose.runtime.ownership import (
+    Ask,
+    export_element,
+    import_element,
+    open_ownership,
+    save_secrets,
+)
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="List, create, show, rename, export, import, delete software elements.",
+)
+
+COLUMNS: Final = ("SEN", "SEID", "state", "wire", "limits", "commands", "copy")
+DEMO_WARNING: Final = (
+    "the element has published demo keys and PINs: anyone can use it and take it over"
+)
+
+ElementArgument = Annotated[str, typer.Argument(help="SEN or SEID of the element.")]
+FileArgument = Annotated[Path, typer.Argument(help="File of the exported element.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Data folder; $IOSE_DATA, else your own data folder.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+PassphraseOption = Annotated[
+    Path | None, typer.Option("--passphrase-file", help="Passphrase of the exported file.")
+]
+
+
+@app.command("list")
+def list_elements(
+    *,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the elements of the data folder."""
+    with _open(data) as ask:
+        elements = [read_object(item) for item in read_list(ask("element.list", {}), "elements")]
+    if as_json:
+        print_json({"elements": elements})
+    else:
+        print_table(COLUMNS, (_row(element) for element in elements))
+
+
+@app.command()
+def show(
+    element: ElementArgument,
+    *,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one element; its secrets are not shown."""
+    with _open(data) as ask:
+        view = read_object(ask("element.show", {"element": element})["element"])
+    _print_element(view, as_json=as_json)
+
+
+@app.command()
+def create(  # noqa: PLR0913  # every option of the command line
+    *,
+    sen: Annotated[
+        str | None, typer.Option("--sen", help="Name; key1.com, key2.com, … by default.")
+    ] = None,
+    wire: Annotated[str, typer.Option("--wire", help="hardened or compatible.")] = "hardened",
+    limits: Annotated[str, typer.Option("--limits", help="wide or chip.")] = "wide",
+    commands: Annotated[str, typer.Option("--commands", help="iose, 1.3 or 2.18.")] = "iose",
+    demo_keys: Annotated[
+        bool, typer.Option("--demo-keys", help="Published keys and PINs, for demonstrations.")
+    ] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create an element with random keys and PINs."""
+    plan = {
+        "sen": sen,
+        "wire": wire,
+        "limits": limits,
+        "commands": commands,
+        "demo_keys": demo_keys,
+    }
+    with _open(data, makes_folder=True) as ask:
+        view = read_object(ask("element.create", plan)["element"])
+    if demo_keys:
+        warn(DEMO_WARNING, "delete it when the demonstration is over")
+    _print_element(view, as_json=as_json)
+
+
+@app.command()
+def rename(
+    element: ElementArgument,
+    sen: Annotated[str, typer.Argument(help="The new name, 1 to 15 characters.")],
+    *,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give an element another SEN; its keys stay."""
+    with _open(data) as ask:
+        answer = ask("element.rename", {"element": element, "sen": sen})
+    _print_element(read_object(answer["element"]), as_json=as_json)
+
+
+@app.command()
+def unlock(
+    element: ElementArgument,
+    *,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give back every try of the PINs and of the change of the PSK."""
+    with _open(data) as ask:
+        answer = ask("element.unlock", {"element": element})
+    _print_element(read_object(answer["element"]), as_json=as_json)
+
+
+@app.command()
+def secrets(
+    element: ElementArgument,
+    *,
+    out: Annotated[Path, typer.Option("--out", help="New file, made with mode 0600.")],
+    again: Annotated[
+        bool, typer.Option("--again", help="Though they were handed out before.")
+    ] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hand an element's keys and PINs to its owner, once, in a file."""
+    with _open(data) as ask:
+        view = save_secrets(ask, element, out.absolute(), again=again)
+    if as_json:
+        print_json({"seid": view["seid"], "sen": view["sen"], "file": str(out.absolute())})
+    else:
+        print(f"the secrets of {view['sen'] or view['seid']} are in {out}")
+
+
+@app.command("export")
+def export(  # noqa: PLR0913  # every option of the command line
+    element: ElementArgument,
+    file: Annotated[Path | None, typer.Argument(help="New file, made with mode 0600.")] = None,
+    *,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Leave the element here; both are marked as copies.")
+    ] = False,
+    abandon: Annotated[
+        bool,
+        typer.Option("--abandon", help="Keep an element whose move was cut, marked as a copy."),
+    ] = False,
+    passphrase_file: PassphraseOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move an element into an encrypted file; the same command again finishes a move that was cut.
+
+    Raises:
+        BadParameter: Neither a file nor --abandon is given.
+    """
+    if (file is None) != abandon:
+        raise typer.BadParameter("give either FILE or --abandon")
+    with _open(data) as ask:
+        if file is None:
+            view = read_object(ask("element.export.abandon", {"element": element})["element"])
+        else:
+            passphrase = _ExportPassphrase(passphrase_file, is_new=True)
+            view = export_element(ask, element, file.absolute(), passphrase, is_copy=copy)
+    _print_element(view, as_json=as_json)
+
+
+@app.command("import")
+def import_(
+    file: FileArgument,
+    *,
+    passphrase_file: PassphraseOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move an element out of its file, which is then removed; a copy's file stays."""
+    with _open(data, makes_folder=True) as ask:
+        view = import_element(ask, file.absolute(), _ExportPassphrase(passphrase_file))
+    _print_element(view, as_json=as_json)
+
+
+@app.command()
+def delete(
+    element: ElementArgument,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete an element and all its keys, for good."""
+    with _open(data) as ask:
+        view = read_object(ask("element.show", {"element": element})["element"])
+        if not yes:
+            name = view["sen"] or view["seid"]
+            typer.confirm(f"Delete {name} and its keys for good?", abort=True, err=True)
+        ask("element.delete", {"element": view["seid"]})
+    if as_json:
+        print_json({"seid": view["seid"], "sen": view["sen"], "deleted": True})
+
+
+@contextmanager
+def _open(data: Path | None, *, makes_folder: bool = False) -> Iterator[Ask]:
+    path = NodeConfig(data=str(data or "")).folder
+    file = os.environ.get("IOSE_PASSPHRASE_FILE")
+    needs_passphrase = is_encrypted(DataFolder(path))
+    options = PassphraseOptions(
+        Path(file) if file and needs_passphrase else None,
+        is_asked=needs_passphrase and not file,
+    )
+    with open_ownership(path, options.read, makes_folder=makes_folder) as ask:
+        yield ask
+
+
+@dataclass(frozen=True, slots=True)
+class _ExportPassphrase:
+    """The passphrase of an exported file, from a file or the terminal."""
+
+    file: Path | None
+    is_new: bool = False
+
+    def __call__(self) -> str:
+        if self.file is not None:
+            return read_passphrase_file(self.file)
+        return ask_passphrase("Passphrase of the exported element: ", is_new=self.is_new)
+
+
+def _print_element(view: Result, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"element": view})
+    else:
+        print_table(COLUMNS, [_row(view)])
+
+
+def _row(view: Mapping[str, object]) -> list[str]:
+    is_copy = "copy" if view["copy"] is True else ""
+    names = ("sen", "seid", "state", "wire", "limits", "commands")
+    return [*(str(view[name]) for name in names), is_copy]

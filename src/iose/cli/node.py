@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``iose node``: run a node from a configuration file; look at, reload and stop a running one."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from iose.cli.output import print_json, print_table, warn
+from iose.cli.passphrase import PassphraseOptions
+from iose.runtime.channel import Result, read_list, read_object
+from iose.runtime.config import NodeConfig, load_config
+from iose.runtime.control import connect_control
+from iose.runtime.folder import DataFolder
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="A node from a configuration file; its status.",
+)
+
+REQUEST_TIMEOUT_S: Final = 15.0
+STOP_POLL_S: Final = 0.05
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="TOML file.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Data folder; $IOSE_DATA, else your own data folder.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command()
+def run(*, config: ConfigOption) -> None:
+    """Run a node in the foreground, as a service manager wants it; SIGHUP reloads the file."""
+    from iose.runtime import journal, logs, service  # noqa: PLC0415  # slow, and only this command logs
+
+    settings = load_config(config)
+    journal.redirect_stderr(settings.log)
+    logs.configure_logs(settings.log)
+    named = settings.passphrase_file or os.environ.get("IOSE_PASSPHRASE_FILE")
+    passphrase = PassphraseOptions(Path(named) if named else None)
+    service.serve_node(
+        settings,
+        passphrase.read,
+        journal.announce_node,
+        reload_config=lambda: load_config(config),
+        report=journal.report_process,
+    )
+
+
+@app.command()
+def status(*, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Show what the node of a data folder is doing."""
+    document = _ask("status", data)
+    if as_json:
+        print_json(document)
+        return
+    addresses = ", ".join(str(address) for address in read_list(document, "front"))
+    print(f"front {addresses or 'off'}, up {document['uptime_s']} s, data {document['data']}")
+    processes = map(read_object, read_list(document, "processes"))
+    print_table(
+        ("process", "pid", "up (s)", "restarts"),
+        ([str(one[key]) for key in ("name", "pid", "uptime_s", "restarts")] for one in processes),
+    )
+    elements = map(read_object, read_list(document, "elements"))
+    print_table(
+        ("SEN", "SEID", "state", "held by", "waiting", "sessions"),
+        (_element_row(element) for element in elements),
+    )
+
+
+@app.command("reload")
+def reload_(*, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Read the configuration file again; what cannot change while running is named."""
+    document = _ask("reload", data)
+    if as_json:
+        print_json(document)
+        return
+    if fixed := read_list(document, "restart_needed_for"):
+        warn(f"not applied yet: {', '.join(map(str, fixed))}", "restart the node for these")
+
+
+@app.command()
+def stop(*, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Stop the node of a data folder, and wait until it is gone."""
+    document = _ask("stop", data, until_gone=True)
+    if as_json:
+        print_json({**document, "stopping": False, "stopped": True})
+
+
+def _ask(op: str, data: Path | None, *, until_gone: bool = False) -> Result:
+    folder = DataFolder(NodeConfig(data=str(data or "")).folder)
+
+    async def ask() -> Result:
+        async with connect_control(folder) as channel:
+            answer = await channel.request(op, timeout_s=REQUEST_TIMEOUT_S)
+            if until_gone:
+                await channel.closed.wait()
+            return answer
+
+    answer = asyncio.run(ask())
+    if until_gone:
+        folder.wait_unlocked()
+    return answer
+
+
+def _element_row(element: Mapping[str, object]) -> list[str]:
+    holder = read_object(element["holder"])
+    held = f"{holder['source']} for {holder['for_s']} s" if holder else ""
+    state = "degraded" if element["is_degraded"] is True else str(element["state"])
+    waiting = len(read_list(element, "waiting"))
+    return [
+        str(element["sen"]),
+        str(element["seid"]),
+        state,
+        held,
+        str(waiting),
+        str(element["sessions"]),
+    ]
