@@ -8,6 +8,8 @@ bytes here: who holds them, and for how long, is the caller's business.
 from enum import Enum
 from typing import Protocol
 
+_DIGEST_SIZES = {"sha256": 32, "sha384": 48, "sha512": 64}
+
 
 class HashAlgorithm(Enum):
     """Hash functions, by their names in hashlib."""
@@ -19,7 +21,7 @@ class HashAlgorithm(Enum):
     @property
     def digest_size(self) -> int:
         """Size of a digest, in bytes."""
-        return {"sha256": 32, "sha384": 48, "sha512": 64}[self.value]
+        return _DIGEST_SIZES[self.value]
 
 
 class Curve(Enum):

@@ -86,13 +86,7 @@ class ByteReader:
             DecodeError: The buffer ends early, or the body is outside `low`..`high`.
                 `offset` points at the length field. Nothing is consumed.
         """
-        start = self._position
-        length = self.read_uint(prefix)
-        if length < low or (high is not None and length > high) or length > self.remaining:
-            self._position = start
-            raise DecodeError(
-                f"vector of {length} bytes does not fit its bounds", offset=self.offset
-            )
+        length = self._read_length(prefix, low, high)
         base = self.offset
         return ByteReader(self.read_bytes(length), base=base)
 
@@ -102,7 +96,7 @@ class ByteReader:
         Raises:
             DecodeError: As for ``read_vector``. Nothing is consumed.
         """
-        return self.read_vector(prefix, low=low, high=high).read_rest()
+        return self.read_bytes(self._read_length(prefix, low, high))
 
     def finish(self) -> None:
         """Check that everything was read.
@@ -112,3 +106,13 @@ class ByteReader:
         """
         if self.remaining:
             raise DecodeError(f"{self.remaining} bytes too many", offset=self.offset)
+
+    def _read_length(self, prefix: int, low: int, high: int | None) -> int:
+        start = self._position
+        length = self.read_uint(prefix)
+        if length < low or (high is not None and length > high) or length > self.remaining:
+            self._position = start
+            raise DecodeError(
+                f"vector of {length} bytes does not fit its bounds", offset=self.offset
+            )
+        return length
