@@ -38,7 +38,7 @@ def fill(path: Path, changes: dict[str, bytes | None], key: bytes | None = None)
     store.close()
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", KEYS, ids=["clear", "sealed"])
 def test_what_is_written_is_there_at_the_next_opening(path: Path, key: bytes | None):
     assert contents(path, key) == {}
     fill(path, {"a": b"1", "b/é": b"", "c": bytes(10_000)}, key)
@@ -46,7 +46,7 @@ def test_what_is_written_is_there_at_the_next_opening(path: Path, key: bytes | N
     assert contents(path, key) == {"a": b"2", "b/é": b""}
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", KEYS, ids=["clear", "sealed"])
 def test_what_is_written_is_loaded_by_the_same_store(path: Path, key: bytes | None):
     store = SqliteStore(path, key=key)
     store.write({"a": b"1"})
@@ -170,7 +170,7 @@ def test_a_broken_medium_is_told(path: Path):
 # --- a full disk ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", KEYS, ids=["clear", "sealed"])
 def test_a_full_medium_refuses_the_write_and_the_next_one_after_it_works(
     path: Path, key: bytes | None
 ):
@@ -224,7 +224,7 @@ def test_a_file_that_cannot_grow_refuses_writes_and_stays_whole(path: Path):
 # --- power ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", KEYS, ids=["clear", "sealed"])
 def test_a_log_torn_at_any_place_leaves_a_state_that_was(path: Path, key: bytes | None):
     store = SqliteStore(path, key=key)
     states = [{}]
