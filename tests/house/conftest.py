@@ -15,13 +15,14 @@ def reader_environment(tmp_path_factory: pytest.TempPathFactory):
     """The shell of somebody who follows the documents: a node runs, and its URI is at hand."""
     home = tmp_path_factory.mktemp("home")
     with running_node(home / "node", 2) as node:
-        element = node.elements[0]
-        host, port = node.address
+        element, other = node.elements
+        front = "{}:{}".format(*node.address)
         yield {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(home),
-            "URI": f"keyS://{element.name}:{element.key.hex()}@{host}:{port}/",
-            "FRONT": f"{host}:{port}",
+            "URI": f"keyS://{element.name}:{element.key.hex()}@{front}/",
+            "URI_2": f"keyS://{other.name}:{other.key.hex()}@{front}/",
+            "FRONT": front,
             "SEN": element.name,
             "KEY": element.key.hex(),
         }

@@ -16,12 +16,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 RUN = re.compile(r"^<!-- run -->\n```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-BLOCKS = [
-    pytest.param(match[1], match[2], id=f"{path.relative_to(ROOT)}-{number}")
-    for path in sorted(DOCUMENTS)
-    for number, match in enumerate(RUN.finditer(path.read_text()), 1)
-]
+RUNNABLE = [path for path in DOCUMENTS if RUN.search(path.read_text())]
 EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
+USAGE = re.compile(r"^(python examples/.*)$", re.MULTILINE)
 EXAMPLE_LINES = 60
 
 
@@ -51,24 +48,38 @@ def test_the_drawing_of_the_states_is_current():
     assert script.drawn(page) == page
 
 
-@pytest.mark.parametrize(("language", "text"), BLOCKS)
-def test_what_documents_tell_the_reader_to_type_works(
-    language: str, text: str, reader_environment: dict[str, str]
-):
-    program = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
+def run(program: list[str], environment: dict[str, str]) -> None:
     result = subprocess.run(
-        [*program, text],
+        program,
         cwd=ROOT,
-        env=reader_environment,
+        env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.returncode == 0, f"{program[-1]}\n{result.stdout}{result.stderr}"
+
+
+@pytest.mark.parametrize("document", RUNNABLE, ids=lambda path: path.stem)
+def test_what_a_document_tells_the_reader_to_type_works(
+    document: Path, reader_environment: dict[str, str]
+):
+    for language, text in RUN.findall(document.read_text()):
+        shell = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
+        run([*shell, text], reader_environment)
+
+
+def test_examples_run_as_their_first_lines_say(reader_environment: dict[str, str]):
+    for example in EXAMPLES:
+        (usage,) = USAGE.findall(example.read_text())
+        for number, variable in ((1, "URI"), (2, "URI_2")):
+            usage = usage.replace(
+                f"keyS://key{number}.com@127.0.0.1:8888/", reader_environment[variable]
+            )
+        run(["bash", "-c", usage], reader_environment)
 
 
 def test_examples_are_short():
-    assert [
-        path.name for path in EXAMPLES if len(path.read_text().splitlines()) > EXAMPLE_LINES
-    ] == []
+    lines = {path.name: len(path.read_text().splitlines()) for path in EXAMPLES}
+    assert [name for name, count in lines.items() if count > EXAMPLE_LINES] == []

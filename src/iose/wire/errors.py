@@ -32,6 +32,7 @@ IoseError
 ├─ QueueFullError
 ├─ ConfigurationError
 ├─ ControlError
+├─ PeerProgramError
 └─ TransportError
    ├─ NoReaderError
    ├─ NoCardError
