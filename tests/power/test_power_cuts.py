@@ -21,8 +21,11 @@ from iose.applets.tls_se import (
 from iose.applets.tls_se.curves import KeyParameter, domain_parameter
 from iose.card.card_os import CardOs, CardServices
 from iose.crypto.base import Curve
-from tests.support.element import CRYPTO, DEMO_PSK, MODULE, Element, HashRng, demo
+from iose.tls import AlertReceived, PreSharedKey
+from tests.support.element import CRYPTO, DEMO_PSK, MODULE, Element, demo, reference_client
+from tests.support.engine_pair import IDENTITY
 from tests.support.memory_store import MemoryStore, PowerFailure
+from tests.support.rng import SeededRng
 
 OLD, NEW = DEMO_PSK.hex(), "C0" * 32
 PUBLIC = CRYPTO.public_key(Curve.SECP256K1, bytes(31) + b"\x07").hex()
@@ -165,7 +168,7 @@ def run(writing: Writing, before: dict[str, bytes], cut_at: int | None) -> tuple
 
 
 def test_a_cut_while_it_is_made_leaves_no_element_or_a_whole_one():
-    services = CardServices(CRYPTO, HashRng(), {MODULE: TlsServerApplet})
+    services = CardServices(CRYPTO, SeededRng(), {MODULE: TlsServerApplet})
     outcomes = []
     for step in range(2):
         store = MemoryStore()
@@ -204,3 +207,34 @@ def test_every_cut_of_a_compatible_psk_change_is_before_or_after():
         secrets = read_secrets(element.store.contents)
         psks.append(secrets and secrets.psk.hex())
     assert psks == [OLD, NEW.lower()]
+
+
+def serves(contents: dict[str, bytes], psk: bytes) -> bool:
+    """Return whether an element found with these contents takes a PSK."""
+    client = reference_client(Element(contents=contents), PreSharedKey(IDENTITY, psk))
+    try:
+        return client.connect().status == 0x9001
+    except AlertReceived:
+        return False
+
+
+def test_a_cut_during_a_psk_change_over_tls_leaves_one_psk_that_works():
+    new = bytes.fromhex(NEW)
+    made = dict(Element(demo()).store.contents)
+    step = 0
+    worked = []
+    while True:
+        client = reference_client(Element(contents=made)).connect()
+        client.element.store.steps = 0
+        client.element.store.cut_at = step
+        try:
+            assert client.command(f"?AA{OLD}{NEW}") == NEW
+            break
+        except PowerFailure:
+            step += 1
+        contents = client.element.store.contents
+        works = (serves(contents, DEMO_PSK), serves(contents, new))
+        assert works in ((True, False), (False, True))
+        worked.append(works[1])
+    assert worked == [False, False, False, True]
+    assert serves(client.element.store.contents, new)

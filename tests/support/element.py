@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A software element with the TLS-SE applet, driven by APDUs as its host would."""
 
-import hashlib
 from collections.abc import Mapping
 
 from iose.applets.tls_se import (
@@ -17,27 +16,19 @@ from iose.card.card_os import CardOs, CardServices, CardSettings
 from iose.card.refusals import CardFault
 from iose.crypto.pyca import PycaCrypto
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
+from iose.iso7816.status import StatusWord
+from iose.tls import ClientEngine, PreSharedKey
+from iose.tls.constants import CipherSuite, NamedGroup
+from iose.tls.events import ApplicationData, Event
+from tests.support.engine_pair import PSK, client_config, events_of
 from tests.support.memory_store import MemoryStore
+from tests.support.rng import SeededRng
 
 MODULE = "tls-se"
 REFERENCE = Settings(Wire.COMPATIBLE, Limits.CHIP, CommandSet.V1_3)
 REFERENCE_VERSION = b"Ethertrust keystore 1.3"
 DEMO_PSK = bytes(range(1, 33))
 CRYPTO = PycaCrypto()
-
-
-class HashRng:
-    """Unpredictable enough, and the same in every run."""
-
-    def __init__(self, seed: bytes = b"") -> None:
-        self._state = hashlib.sha256(seed).digest()
-
-    def random_bytes(self, count: int) -> bytes:
-        output = b""
-        while len(output) < count:
-            self._state = hashlib.sha256(self._state).digest()
-            output += self._state
-        return output[:count]
 
 
 def demo(settings: Settings = Settings(), **given: object) -> Personalisation:  # noqa: B008  # frozen
@@ -63,7 +54,7 @@ class Element:
         self.faults: list[CardFault] = []
         self.store = MemoryStore(contents)
         services = CardServices(
-            CRYPTO, HashRng(seed), {MODULE: TlsServerApplet}, self.faults.append
+            CRYPTO, SeededRng(seed), {MODULE: TlsServerApplet}, self.faults.append
         )
         self.card = CardOs(self.store, services, CardSettings(is_class_checked=False))
         if contents is None:
@@ -112,3 +103,66 @@ class Element:
 
     def reset_session(self) -> None:
         assert self.apdu("00D8000000") == "9000"
+
+
+REFERENCE_CLIENT = {
+    "suites": (CipherSuite.TLS_AES_128_CCM_SHA256,),
+    "groups": (NamedGroup.SECP256R1,),
+}
+
+
+class Client:
+    """A TLS client in front of an element; what a front does between them is done here.
+
+    Attributes:
+        engine: The client's engine.
+        status: Status word of the last record sent.
+        received: What the element gave for it.
+        events: All that the engine told.
+    """
+
+    def __init__(self, element: Element, psk: PreSharedKey = PSK, **settings: object) -> None:
+        self.element = element
+        self.engine = ClientEngine(client_config(psk, **settings))
+        self.status = StatusWord.OK
+        self.received = b""
+        self.events: list[Event] = []
+        self.chunk = 240
+        self.le: int | None = None
+
+    def connect(self) -> "Client":
+        """Run the handshake as far as it goes."""
+        self.element.reset_session()
+        self.engine.start()
+        return self.flush()
+
+    def flush(self) -> "Client":
+        """Send what the client has to send, record by record, and take what comes back."""
+        while records := self.engine.records_to_send():
+            for record in records:
+                self.send(record)
+        return self
+
+    def send(self, record: bytes) -> StatusWord:
+        """Send one record and give the answer to the client."""
+        response = self.element.send(record, self.chunk, le=self.le)
+        self.status, self.received = response.status, response.data
+        self.engine.receive_data(response.data)
+        self.events += events_of(self.engine)
+        return self.status
+
+    def line(self, text: bytes) -> bytes:
+        """Return the answer to one line, as the client reads it."""
+        self.events.clear()
+        self.engine.send_data(text)
+        self.flush()
+        return b"".join(item.data for item in self.events if isinstance(item, ApplicationData))
+
+    def command(self, text: str) -> str:
+        """Return the answer to one keystore command, both without line ends."""
+        return self.line(text.encode() + b"\r\n").decode().removesuffix("\r\n")
+
+
+def reference_client(element: Element, psk: PreSharedKey = PSK, **settings: object) -> Client:
+    """Return a client that the published applets can serve."""
+    return Client(element, psk, **{**REFERENCE_CLIENT, **settings})
