@@ -2,8 +2,9 @@
 """Key exchanges of TLS, classical and hybrid, from both ends."""
 
 import pytest
+from cryptography_vectors import open_vector_file
 
-from iose.crypto.base import Group, HashAlgorithm
+from iose.crypto.base import Group
 from iose.crypto.errors import CryptoError
 from iose.crypto.pyca import (
     MLKEM768_CIPHERTEXT_SIZE,
@@ -12,7 +13,6 @@ from iose.crypto.pyca import (
     X25519_SIZE,
     PycaCrypto,
 )
-from tests.support.shared import own_json
 
 CRYPTO = PycaCrypto()
 # What the client and the server send, and the size of the secret (draft-ietf-tls-ecdhe-mlkem §4)
@@ -113,9 +113,22 @@ def test_x25519_of_rfc_7748(private: str, peer: str, shared: str):
     assert responded == (pair.public_share, bytes.fromhex(shared))
 
 
-@pytest.mark.parametrize(
-    "entry", own_json("mlkem768.json")["vectors"], ids=lambda entry: entry["count"]
-)
+def published_ml_kem_answers(count: int) -> list[dict[str, str]]:
+    """Return the first known answers of FIPS 203 that the library's own suite carries."""
+    entries: list[dict[str, str]] = []
+    with open_vector_file("asymmetric/MLKEM/kat_MLKEM_768.rsp", "r") as lines:
+        for line in lines:
+            name, _, value = line.strip().partition(" = ")
+            if name == "count":
+                if len(entries) == count:
+                    break
+                entries.append({})
+            if value:
+                entries[-1][name] = value.lower()
+    return entries
+
+
+@pytest.mark.parametrize("entry", published_ml_kem_answers(3), ids=lambda entry: entry["count"])
 def test_ml_kem_768_makes_and_opens_the_published_answers(entry: dict[str, str]):
     """Key generation and decapsulation; pyca offers no encapsulation with chosen randomness."""
     for group in (Group.X25519_MLKEM768, Group.SECP256R1_MLKEM768):
@@ -127,10 +140,10 @@ def test_ml_kem_768_makes_and_opens_the_published_answers(entry: dict[str, str])
             if kem_first
             else client.public_share[-MLKEM768_PUBLIC_SIZE:]
         )
-        assert CRYPTO.hash(HashAlgorithm.SHA256, public).hex() == entry["public_sha256"]
+        assert public.hex() == entry["pk"]
         classical = Group.X25519 if kem_first else Group.SECP256R1
         peer = CRYPTO.generate_key_exchange(classical, Draws(bytes([2]) * 32)).public_share
-        for ciphertext, shared in (("ciphertext", "shared"), ("wrong_ciphertext", "wrong_shared")):
+        for ciphertext, shared in (("ct", "ss"), ("ct_n", "ss_n")):
             sealed = bytes.fromhex(entry[ciphertext])
             assert len(sealed) == MLKEM768_CIPHERTEXT_SIZE
             secret = client.exchange(sealed + peer if kem_first else peer + sealed)
