@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from iose.cli.output import print_json
+from iose.cli.output import print_json, print_table
 from iose.runtime.bench.measure import run
 from iose.runtime.bench.plan import FULL, QUICK
 from iose.runtime.bench.report import Figure, Report, Row
@@ -28,25 +27,20 @@ def bench(
     if as_json:
         print_json(report.to_json())
     else:
-        Console().print(_table(report))
+        _print(report)
 
 
-def _table(report: Report) -> Table:
-    title = f"{report.cores} cores, {report.openssl}; median (95th percentile)"
-    table = Table(title=title, show_lines=True)
-    table.add_column("work")
-    table.add_column("here", justify="right")
-    table.add_column("compared with", justify="right")
-    table.add_column("ratio", justify="right")
-    table.add_column("aim")
-    for row in report.rows:
-        references = "\n".join(
-            f"{_words(row, other)}  {_source(other)}" for other in row.references
-        )
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        met = "met" if row.met else "[bold red]missed[/]"
-        table.add_row(row.work, _words(row, row.ours), references, ratio, f"{row.aim}: {met}")
-    return table
+def _print(report: Report) -> None:
+    print(f"{report.cores} cores, {report.openssl}; medians, 95th percentile in brackets")
+    columns = ("work", "here", "compared with", "ratio", "aim")
+    print_table(columns, map(_cells, report.rows))
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    references = "; ".join(f"{_words(row, other)} {_source(other)}" for other in row.references)
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+    aim = f"{row.aim}: {'met' if row.met else 'missed'}"
+    return row.work, _words(row, row.ours), references, ratio, aim
 
 
 def _words(row: Row, figure: Figure) -> str:
@@ -55,4 +49,4 @@ def _words(row: Row, figure: Figure) -> str:
 
 
 def _source(figure: Figure) -> str:
-    return f"{figure.what} [italic](published)[/]" if figure.published else figure.what
+    return f"{figure.what} (published)" if figure.published else figure.what
