@@ -40,6 +40,10 @@ class Client:
         """Return exactly so many bytes."""
         return await asyncio.wait_for(self._reader.readexactly(size), PATIENCE_S)
 
+    async def some(self) -> bytes:
+        """Return what there is to read, nothing at the end of the stream."""
+        return await asyncio.wait_for(self._reader.read(65_536), PATIENCE_S)
+
     async def rest(self) -> bytes:
         """Return everything up to the end of the stream, which must come."""
         return await asyncio.wait_for(self._reader.read(), PATIENCE_S)

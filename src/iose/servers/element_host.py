@@ -27,7 +27,7 @@ from iose.protocols.host_frames import (
     FailureCode,
     FrameSplitter,
     ListAnswer,
-    ListRequest,
+    Request,
     decode_request,
     encode_answer,
 )
@@ -176,19 +176,20 @@ class HostSession(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _answer(self, request: ListRequest | ExchangeRequest) -> Answer:
-        if isinstance(request, ListRequest):
-            return ListAnswer(request.request_id, tuple(self._host.rack.list_elements()))
+    def _answer(self, request: Request) -> Answer:
+        seid = request.seid if isinstance(request, ExchangeRequest) else ""
         try:
-            return self._exchange(request)
+            if isinstance(request, ExchangeRequest):
+                return self._exchange(request)
+            return ListAnswer(request.request_id, tuple(self._host.rack.list_elements()))
         except IoseError as error:
-            code, message = FailureCode.ELEMENT_FAULT, str(error)
-            log.warning("element.fault", seid=request.seid, error=message)
-        except Exception:  # the top of a server task: one element's bug is not all's
-            code, message = FailureCode.ELEMENT_FAULT, "internal error"
-            log.exception("element.fault", seid=request.seid)
-        self._let_go(request.seid)
-        return Failure(request.request_id, code, message)
+            message = str(error)
+            log.warning("element.fault", seid=seid, error=message)
+        except Exception:  # the top of a server task: one element's bug is not everybody's
+            message = "internal error"
+            log.exception("element.fault", seid=seid)
+        self._let_go(seid)
+        return Failure(request.request_id, FailureCode.ELEMENT_FAULT, message)
 
     def _exchange(self, request: ExchangeRequest) -> Answer:
         flags, seid = request.flags, request.seid
