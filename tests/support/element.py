@@ -62,6 +62,7 @@ class Element:
             self.card.install(MODULE, TLS_SE_AID, parameters, default_selected=True)
         self.atr = self.card.power_on()
         self.apdus = 0
+        self.statuses: list[str] = []
 
     def apdu(self, command: str) -> str:
         """Return the answer to one command, both in hex digits."""
@@ -69,7 +70,9 @@ class Element:
 
     def raw(self, command: bytes) -> bytes:
         self.apdus += 1
-        return self.card.process(command)
+        answer = self.card.process(command)
+        self.statuses.append(answer[-2:].hex().upper())
+        return answer
 
     def transmit(self, command: CommandApdu) -> ResponseApdu:
         return ResponseApdu.decode(self.raw(command.encode()))

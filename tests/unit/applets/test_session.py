@@ -19,7 +19,7 @@ from tests.support.element import (
     reference,
     reference_client,
 )
-from tests.support.engine_pair import IDENTITY
+from tests.support.engine_pair import IDENTITY, PSK
 from tests.support.shared import VECTORS
 
 CHIP = Settings(limits=Limits.CHIP)
@@ -67,6 +67,33 @@ def test_a_session_opens_answers_and_ends(settings: Settings):
     else:
         assert (str(client.status), client.received) == (FAILURE, b"")
     assert client.element.faults == []
+
+
+VARIANTS = {
+    "wrong psk": {},
+    "wrong identity": {},
+    "default groups (x25519 share)": {"groups": (NamedGroup.X25519, NamedGroup.SECP256R1)},
+    "groups P-256:X25519 (P-256 share only)": {"groups": (NamedGroup.SECP256R1, NamedGroup.X25519)},
+    "GCM only": {"suites": (CipherSuite.TLS_AES_128_GCM_SHA256,)},
+    "GCM then CCM": {
+        "suites": (CipherSuite.TLS_AES_128_GCM_SHA256, CipherSuite.TLS_AES_128_CCM_SHA256)
+    },
+    "no middlebox compat": {"middlebox_compatibility": False},
+    "long SNI 200": {"server_name": ".".join(["a" * 49] * 4)},
+}
+
+
+def recorded_statuses(name: str) -> list[str]:
+    """Return the status words of one ClientHello of many kinds, and what followed it."""
+    blocks = (VECTORS / "handshake_variants.txt").read_text().split("== ")
+    (block,) = [text for text in blocks if text.startswith(name + "\n")]
+    return [line.split()[-1] for line in block.splitlines() if "->" in line]
+
+
+def after_hello(statuses: list[str]) -> list[str]:
+    """Return the statuses from that of the last fragment of the ClientHello on."""
+    first = next(i for i, status in enumerate(statuses) if status != "9000")
+    return statuses[first:]
 
 
 class TestCosts:
@@ -120,41 +147,33 @@ class TestReference:
         assert (len(last.data), last.status) == (58, 0x9000)
         assert element.apdu("00C000003A") == "9000"
 
-    @pytest.mark.parametrize(
-        "settings",
-        [
-            {"psk": PreSharedKey(IDENTITY, bytes(32))},
-            {"psk": PreSharedKey(b"somebody", DEMO_PSK)},
-            {"groups": (NamedGroup.X25519, NamedGroup.SECP256R1)},
-            {"suites": (CipherSuite.TLS_AES_128_GCM_SHA256,)},
-        ],
-        ids=["wrong psk", "wrong identity", "X25519 share", "GCM only"],
-    )
-    def test_refuses_with_one_status_and_no_data(self, settings: dict):
+    @pytest.mark.parametrize("name", VARIANTS)
+    def test_answers_hellos_of_many_kinds_as_recorded(self, name: str):
         element = Element(reference())
-        client = refused(element, **settings)
-        assert (str(client.status), client.received) == (FAILURE, b"")
+        psk = {
+            "wrong psk": PreSharedKey(IDENTITY, bytes(32)),
+            "wrong identity": PreSharedKey(b"somebody", DEMO_PSK),
+        }.get(name, PSK)
+        client = reference_client(element, psk, **VARIANTS[name])
+        client.connect()
+        if client.engine.is_open:
+            assert client.command("?00") == "Ethertrust keystore 1.3"
+            client.command("?02")
+        assert after_hello(element.statuses[1:]) == after_hello(recorded_statuses(name))
+        assert client.received == b""
         assert reference_client(element).connect().status == 0x9001
 
-    @pytest.mark.parametrize(
-        "settings",
-        [
-            {"groups": (NamedGroup.SECP256R1, NamedGroup.X25519)},
-            {"suites": (CipherSuite.TLS_AES_128_GCM_SHA256, CipherSuite.TLS_AES_128_CCM_SHA256)},
-            {"middlebox_compatibility": False},
-            {"server_name": ".".join(["a" * 49] * 4)},
-        ],
-        ids=["P-256:X25519", "GCM then CCM", "no middlebox", "long SNI"],
-    )
-    def test_serves(self, settings: dict):
-        client = opened(reference(), **settings)
-        assert client.command("?00") == "Ethertrust keystore 1.3"
+    def test_refuses_a_hello_without_psk_as_recorded(self):
+        element = Element(reference())
+        client = reference_client(element)
+        client.engine.start()
+        (hello,) = client.engine.records_to_send()
+        response = element.send(hello.replace(b"\x00\x29\x00\x3a", b"\x00\xfa\x00\x3a"))
+        assert (response.data, str(response.status)) == (b"", FAILURE)
+        assert after_hello(recorded_statuses("no psk")) == [FAILURE]
 
-    @pytest.mark.parametrize("name", ["handshake_variants.txt", "author_server_java.txt"])
-    def test_hellos_of_others_get_answers_of_the_recorded_size(self, name: str):
-        recorded = (VECTORS / name).read_text()
-        if "TxSE" not in recorded:
-            return
+    def test_the_hello_of_another_host_gets_answers_of_the_recorded_size(self):
+        recorded = (VECTORS / "author_server_java.txt").read_text()
         element = Element(reference())
         pending = ""
         compared = 0

@@ -5,8 +5,6 @@ from iose.applets.tls_se.owner import (
     TLS_SE_AID,
     ElementSecrets,
     read_secrets,
-    rename_changes,
-    unlock_changes,
 )
 from iose.applets.tls_se.personalisation import Personalisation
 from iose.applets.tls_se.server import TlsServerApplet
@@ -24,6 +22,4 @@ __all__ = [
     "TlsServerApplet",
     "Wire",
     "read_secrets",
-    "rename_changes",
-    "unlock_changes",
 ]

@@ -13,7 +13,7 @@ from iose.applets.tls_se.curves import SCALAR_SIZE, SECP256K1_ORDER
 from iose.applets.tls_se.psk import PSK_SIZE, ElementPsk, derive_psk
 from iose.applets.tls_se.state import ElementState
 from iose.crypto.base import AeadAlgorithm, HashAlgorithm
-from iose.crypto.errors import CryptoError, InvalidTagError
+from iose.crypto.errors import InvalidTagError
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.status import StatusWord, StatusWordError
 from iose.wire.errors import DecodeError
@@ -48,7 +48,7 @@ class HkdfCommands:
 
         Raises:
             StatusWordError: 6A86 unknown function, 6C00 wrong length, 6985 refused by the
-                hardened rules, 6D14 and 6D15 AES-CCM failed.
+                hardened rules, 6D14 AES-CCM failed.
         """
         functions: dict[int, Callable[[CommandApdu], bytes]] = {
             0x00: self._hmac_sha512,
@@ -135,18 +135,15 @@ class HkdfCommands:
     def _encrypt(self, command: CommandApdu) -> bytes:
         reader = ByteReader(command.data)
         key, nonce, associated = _read_ccm(reader)
-        try:
-            aead = self._context.crypto.aead(AeadAlgorithm.AES_128_CCM, key)
-            return aead.encrypt(nonce, reader.read_rest(), associated)
-        except CryptoError:
-            raise StatusWordError(StatusWord.CCM_ENCRYPT_FAILURE) from None
+        aead = self._context.crypto.aead(AeadAlgorithm.AES_128_CCM, key)
+        return aead.encrypt(nonce, reader.read_rest(), associated)
 
     def _decrypt(self, command: CommandApdu) -> bytes:
         reader = ByteReader(command.data)
         key, nonce, associated = _read_ccm(reader)
         tag = reader.read_bytes(_CCM_TAG_SIZE)
+        aead = self._context.crypto.aead(AeadAlgorithm.AES_128_CCM, key)
         try:
-            aead = self._context.crypto.aead(AeadAlgorithm.AES_128_CCM, key)
             return aead.decrypt(nonce, reader.read_rest() + tag, associated)
         except InvalidTagError:
             raise StatusWordError(StatusWord.CCM_DECRYPT_FAILURE) from None

@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an element's owner may do where its store lies: read the secrets, rename, unlock.
+"""What an element's owner may read where its store lies: the secrets.
 
-For the owner's channel of an element host, while the element has no power. No APDU and no
-keystore command leads here. Objects are named as the card names them: after the instance's AID.
+For the owner's channel of an element host; no APDU and no keystore command leads here. Objects
+are named as the card names them: after the instance's AID.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from iose.applets.tls_se.personalisation import NAME_LIMIT
-from iose.applets.tls_se.pins import ADMIN_TRIES, USER_TRIES, PinName
+from iose.applets.tls_se.pins import PinName
 from iose.applets.tls_se.psk import ElementPsk
 from iose.applets.tls_se.state import DEFAULT_GUEST_IDENTITY, DEFAULT_IDENTITY, Name
 from iose.iso7816.aid import Aid
-from iose.wire.errors import LocalProtocolError
 
 TLS_SE_AID: Final = Aid(b"\x01\x02\x03\x04\x05\x00")
 
@@ -61,23 +59,3 @@ def read_secrets(objects: Mapping[str, bytes], aid: Aid = TLS_SE_AID) -> Element
         guest_identity=stored.get(Name.GUEST_IDENTITY, DEFAULT_GUEST_IDENTITY),
         guest_psk=None if guest is None else ElementPsk.decode(guest).psk,
     )
-
-
-def rename_changes(name: bytes, aid: Aid = TLS_SE_AID) -> dict[str, bytes | None]:
-    """Return the changes that give an element another SEN; the ATR is the card's business.
-
-    Raises:
-        LocalProtocolError: The name has more than 15 bytes.
-    """
-    if len(name) > NAME_LIMIT:
-        raise LocalProtocolError(f"a SEN has at most {NAME_LIMIT} bytes, found {len(name)}")
-    return {f"{aid}/object/{Name.ELEMENT_NAME}": name}
-
-
-def unlock_changes(aid: Aid = TLS_SE_AID) -> dict[str, bytes | None]:
-    """Return the changes that give back every try of the PINs and of the PSK change."""
-    return {
-        f"{aid}/pin/{PinName.USER}/tries": bytes((USER_TRIES,)),
-        f"{aid}/pin/{PinName.ADMIN}/tries": bytes((ADMIN_TRIES,)),
-        f"{aid}/object/{Name.PSK_FAILURES}": None,
-    }

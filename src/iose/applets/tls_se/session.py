@@ -5,7 +5,7 @@ Every failure leaves the session closed and all its keys forgotten. A compatible
 answers 6D16 alone; a hardened one gives the host the alert to forward, with 9002.
 """
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import Final
 
 from iose.applet_api import AppletContext
@@ -26,15 +26,10 @@ from iose.tls.engine import TlsEngine
 from iose.tls.errors import AlertReceived, TlsPeerError
 from iose.tls.events import ApplicationData, HandshakeComplete, KeyUpdated, PeerClosed
 
+FIRST_FRAGMENT: Final = 0x01  # P2 of SEND
+LAST_FRAGMENT: Final = 0x02
 _CLOSE_NOTIFY_CONTENT: Final = b"\x01\x00"
 _ECHO_APPLICATION: Final = EchoApplication()
-
-
-class Fragment(IntFlag):
-    """P2 of SEND."""
-
-    FIRST = 0x01
-    LAST = 0x02
 
 
 class Mode(IntEnum):
@@ -112,11 +107,11 @@ class TlsSession:
 
     def _assemble(self, command: CommandApdu, settings: Settings) -> bytes | None:
         buffer = self._buffer
-        if command.p2 & Fragment.FIRST:
+        if command.p2 & FIRST_FRAGMENT:
             buffer.clear()
         if len(buffer) + len(command.data) > settings.record_buffer:
             raise StatusWordError(StatusWord.BUFFER_OVERFLOW)
-        if not command.p2 & Fragment.LAST:
+        if not command.p2 & LAST_FRAGMENT:
             buffer += command.data
             return None
         record = bytes(buffer) + command.data if buffer else command.data
