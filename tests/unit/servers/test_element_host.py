@@ -290,7 +290,7 @@ async def test_forgets_an_exchange_whose_caller_gave_up(path):
         waiting.cancel()
         await connection.close()
         await rig.until(lambda: rig.element.power == ["on", "off"])
-        assert rig.link._channel._pending == {}
+        await rig.until(lambda: not rig.link._channel._pending)
 
 
 async def test_cuts_a_node_off_that_does_not_speak_the_protocol(path):
