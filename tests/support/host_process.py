@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iose.protocols.host_frames import ElementInfo
-from iose.runtime.compose import make_element
+from iose.runtime.compose import TlsSeMaker, make_element
+from iose.runtime.rack import OpenElement
 from iose.servers.element_host import ElementHostServer, HostedElement, open_listener
 from tests.support.element import demo
 from tests.support.memory_store import MemoryStore
@@ -19,16 +20,24 @@ from tests.support.shared import REPOSITORY
 
 
 class MemoryRack:
-    """Two elements with the published PSK: key1.com takes any record, key2.com those of a chip."""
+    """Elements with the published PSK.
+
+    key1.com takes any record, key2.com those of a chip; the medium of key3.com is full.
+    """
 
     def __init__(self) -> None:
-        self._elements = {"1": make_element(MemoryStore(), demo(name=b"key1.com"))}
-        self._elements["2"] = make_element(MemoryStore(), demo(name=b"key2.com"))
+        stores = {seid: MemoryStore() for seid in ("1", "2", "3")}
+        self._elements: dict[str, HostedElement] = {}
+        for seid, store in stores.items():
+            make_element(store, demo(name=f"key{seid}.com".encode()))
+            self._elements[seid] = OpenElement(seid, store, TlsSeMaker(), lambda _: None).card
+        stores["3"].full = True
 
     def list_elements(self) -> Sequence[ElementInfo]:
         return [
             ElementInfo("1", "key1.com", b"", 16_645, 0),
             ElementInfo("2", "key2.com", b"", 240, 512),
+            ElementInfo("3", "key3.com", b"", 16_645, 0),
         ]
 
     def open(self, seid: str) -> HostedElement | None:
@@ -43,13 +52,14 @@ class HostProcess:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.log = path.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the process; it is there when the path takes connections."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.host_process", str(self.path)], cwd=REPOSITORY
-        )
+        command = [sys.executable, "-m", "tests.support.host_process", str(self.path)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log)
 
     def kill(self) -> None:
         """Kill the process without warning."""

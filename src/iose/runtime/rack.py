@@ -10,11 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
+import structlog
+
 from iose.protocols.host_frames import ElementInfo
 from iose.runtime.record import MARK_NAME, ElementRecord, ElementState, Mark
 from iose.runtime.shelf import ElementStore, StoreShelf
 from iose.servers.element_host import HostedElement
 from iose.wire.errors import IoseError
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.element_host")
 
 OPEN_LIMIT: Final = 32  # stores kept open behind idle elements: about 3 descriptors each
 
@@ -65,7 +69,11 @@ class OpenElement:
         Raises:
             IoseError: Nothing was written.
         """
-        self._store.write(changes)
+        try:
+            self._store.write(changes)
+        except IoseError as error:  # the card refuses the command; an operator must see why
+            log.error("store.refused", seid=self.seid, error=str(error))  # noqa: TRY400  # no bug
+            raise
         if self._objects is not None:
             for name, value in changes.items():
                 if value is None:

@@ -263,3 +263,13 @@ async def test_a_host_that_is_not_there_and_comes_back(rig, host):
     rig.routes[0].reader._link._reconnect_wait_s = 15.0
     host.start()
     await assert_serves(rig)
+
+
+async def test_a_full_disk(rig, host):
+    tls = await connect(rig, server_name="key3.com")
+    await tls.open()
+    assert await tls.call(b"g00\r\n") == b"ERROR\r\n"
+    assert await tls.call(b"?01still here\r\n") == b"still here\r\n"
+    await rig.until(lambda: "store.refused" in host.log.read_text())
+    assert "the medium is full" in host.log.read_text()
+    await assert_serves(rig)
