@@ -14,6 +14,7 @@ from iose.applets.tls_se import (
     read_secrets,
 )
 from iose.applets.tls_se.keystore.bip32 import derive_private_key, master_key
+from iose.applets.tls_se.keystore.seeds import SeedCommands
 from iose.applets.tls_se.state import Profile
 from iose.card.card_os import CardOs, CardServices
 from iose.crypto.base import HashAlgorithm
@@ -148,7 +149,7 @@ def test_a_derivation_that_makes_no_key_leaves_the_pair():
     for line in (b"t00\n", b"g00\n"):
         assert keystore.handle(line, session).data == b"OK\r\n"
     public = keystore.handle(b"p00\n", session).data
-    seeds = keystore._table[ord("b")].run.__self__
+    seeds = keystore._groups[SeedCommands]
     seeds._context = type("Context", (), {"crypto": ConstantHmac(bytes(64))})()
     assert keystore.handle(b"b0080000000\n", session).data == b"ERROR\r\n"
     assert keystore.handle(b"p00\n", session).data == public

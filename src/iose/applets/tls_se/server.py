@@ -6,7 +6,6 @@ with one property of ``Profile`` or ``Settings``.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -80,10 +79,8 @@ class TestData(IntEnum):
     KEYSTORE = 0xFF
 
 
-@dataclass(frozen=True, slots=True)
-class _Instruction:
-    run: Callable[[CommandApdu], ResponseApdu]
-    require: Callable[[], None] | None = None
+_Instruction = tuple[Callable[[CommandApdu], ResponseApdu], Callable[[], None] | None]
+"""What carries an instruction out, and the PIN check before it."""
 
 
 class TlsServerApplet:
@@ -107,26 +104,26 @@ class TlsServerApplet:
         user, admin = self._pins.require_any, self._pins.require_admin
         keys = self._keys
         return {
-            Ins.SEND: _Instruction(self._session.send),
-            Ins.RECEIVE: _Instruction(self._session.receive),
-            Ins.VERIFY: _Instruction(self._pins.verify),
-            Ins.CHANGE_PIN: _Instruction(self._pins.change),
-            Ins.GET_STATUS: _Instruction(self._status, user),
-            Ins.READ: _Instruction(self._read, user),
-            Ins.WRITE: _Instruction(self._write, admin),
-            Ins.TEST: _Instruction(self._test, admin),
-            Ins.STORE_DATA: _Instruction(self._store_data, admin),
-            Ins.HKDF: _Instruction(self._hkdf_function, user),
-            Ins.RANDOM: _Instruction(self._random, user),
-            Ins.SIGN: _Instruction(keys.sign, user),
-            Ins.CLEAR_KEY: _Instruction(keys.clear, admin),
-            Ins.GENERATE_KEY: _Instruction(keys.generate, admin),
-            Ins.GET_KEY_PARAMETER: _Instruction(self._key_parameter, user),
-            Ins.SET_KEY_PARAMETER: _Instruction(keys.set_parameter, admin),
-            Ins.INIT_CURVE: _Instruction(keys.init_curve, admin),
-            Ins.ECDH: _Instruction(keys.ecdh, user),
-            Ins.READ_CERTIFICATE: _Instruction(keys.certificate, user),
-            Ins.WRITE_CERTIFICATE: _Instruction(keys.set_certificate, admin),
+            Ins.SEND: (self._session.send, None),
+            Ins.RECEIVE: (self._session.receive, None),
+            Ins.VERIFY: (self._pins.verify, None),
+            Ins.CHANGE_PIN: (self._pins.change, None),
+            Ins.GET_STATUS: (self._status, user),
+            Ins.READ: (self._read, user),
+            Ins.WRITE: (self._write, admin),
+            Ins.TEST: (self._test, admin),
+            Ins.STORE_DATA: (self._store_data, admin),
+            Ins.HKDF: (self._hkdf_function, user),
+            Ins.RANDOM: (self._random, user),
+            Ins.SIGN: (keys.sign, user),
+            Ins.CLEAR_KEY: (keys.clear, admin),
+            Ins.GENERATE_KEY: (keys.generate, admin),
+            Ins.GET_KEY_PARAMETER: (self._key_parameter, user),
+            Ins.SET_KEY_PARAMETER: (keys.set_parameter, admin),
+            Ins.INIT_CURVE: (keys.init_curve, admin),
+            Ins.ECDH: (keys.ecdh, user),
+            Ins.READ_CERTIFICATE: (keys.certificate, user),
+            Ins.WRITE_CERTIFICATE: (keys.set_certificate, admin),
         }
 
     def install(self, parameters: bytes) -> None:
@@ -161,9 +158,10 @@ class TlsServerApplet:
         instruction = self._instructions.get(command.ins)
         if instruction is None:
             raise StatusWordError(StatusWord.INS_NOT_SUPPORTED)
-        if instruction.require is not None:
-            instruction.require()
-        return instruction.run(command)
+        run, require = instruction
+        if require is not None:
+            require()
+        return run(command)
 
     def _personalise(self, parameters: bytes) -> None:
         try:

@@ -7,6 +7,7 @@ a transaction that is forgotten leaves no trace here. Objects never written have
 
 from dataclasses import dataclass, field
 from enum import IntFlag
+from functools import lru_cache
 from typing import Final
 
 from iose.applet_api import AppletStore
@@ -82,6 +83,7 @@ class Profile:
         return encode_settings(self.settings) + bytes((options,)) + self.version_text
 
     @classmethod
+    @lru_cache(maxsize=64)  # thousands of elements have a handful of profiles
     def decode(cls, data: bytes) -> "Profile":
         """Return the profile that ``encode`` made."""
         reader = ByteReader(data)

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from iose.applets.tls_se.application import ApplicationSession, Reply
 from iose.applets.tls_se.curves import SCALAR_SIZE
@@ -14,8 +14,8 @@ OK: Final = Reply(b"OK" + LINE_END)
 ERROR: Final = Reply(b"ERROR" + LINE_END)
 ABORT: Final = Reply(b"", ends_session=True)
 
-Run = Callable[[int, bytes, ApplicationSession], Reply]
-"""Takes index, payload, caller. May raise CryptoError (answered ERROR) and StatusWordError."""
+Run = Callable[[Any, int, bytes, ApplicationSession], Reply]
+"""A method of a group: takes index, payload, caller. May raise CryptoError and StatusWordError."""
 
 
 class Payload(Enum):
@@ -31,7 +31,7 @@ class Command:
     """One entry of a table of commands.
 
     Attributes:
-        run: Carries it out.
+        run: Carries it out; tables are shared, so it is not bound to a group yet.
         payload: How its payload is read.
         is_guest: Whether the second identity may use it.
     """

@@ -7,6 +7,7 @@ commands themselves are in ``system``, ``pairs``, ``seeds`` and ``records``.
 
 from binascii import Error as HexError
 from binascii import unhexlify
+from functools import cache
 from typing import Final
 
 from iose.applet_api import AppletContext
@@ -16,10 +17,12 @@ from iose.applets.tls_se.keystore.pairs import PairCommands
 from iose.applets.tls_se.keystore.records import RecordCommands
 from iose.applets.tls_se.keystore.seeds import SeedCommands
 from iose.applets.tls_se.keystore.system import SystemCommands
+from iose.applets.tls_se.settings import Settings
 from iose.applets.tls_se.state import ElementState
 from iose.crypto.errors import CryptoError
 from iose.iso7816.status import StatusWordError
 
+_Group = type[PairCommands] | type[SeedCommands] | type[RecordCommands]
 _SHORTEST_LINE: Final = 4
 _HEADER: Final = 3
 _SYSTEM: Final = ord("?")
@@ -31,16 +34,15 @@ class Keystore:
 
     def __init__(self, context: AppletContext, state: ElementState) -> None:
         self._state = state
+        self._system = SystemCommands(context, state)
+        self._groups = {
+            PairCommands: PairCommands(context, state),
+            SeedCommands: SeedCommands(context, state),
+            RecordCommands: RecordCommands(state),
+        }
         settings = state.profile.settings
-        self._system = SystemCommands(context, state).table(settings)
-        self._table: dict[int, Command] = {}
-        for group in (
-            PairCommands(context, state),
-            SeedCommands(context, state),
-            RecordCommands(state),
-        ):
-            for letter, command in group.table(settings).items():
-                self._table[ord(letter)] = command
+        self._system_table = _system_table(settings)
+        self._table = _table(settings)
 
     def handle(self, line: bytes, session: ApplicationSession) -> Reply:
         """Return the reply to one line; what it wrote is stored before it is returned."""
@@ -61,22 +63,41 @@ class Keystore:
             index = unhexlify(line[1:_HEADER])[0]
             if line[0] == _SYSTEM:
                 return self._run_system(index, text, session)
-            command = self._table.get(line[0])
-            return ERROR if command is None else _run_command(command, index, text, session)
+            entry = self._table.get(line[0])
+            if entry is None:
+                return ERROR
+            group, command = entry
+            return _run_command(self._groups[group], command, index, text, session)
         except HexError:
             return ERROR
 
     def _run_system(self, index: int, text: bytes, session: ApplicationSession) -> Reply:
-        command = self._system.get(index)
+        command = self._system_table.get(index)
         if command is None or (command.payload is Payload.HEX and len(text) % 2):
             return ABORT
-        return _run_command(command, index, text, session)
+        return _run_command(self._system, command, index, text, session)
 
 
-def _run_command(command: Command, index: int, text: bytes, session: ApplicationSession) -> Reply:
+@cache
+def _system_table(settings: Settings) -> dict[int, Command]:
+    return SystemCommands.table(settings)
+
+
+@cache
+def _table(settings: Settings) -> dict[int, tuple[_Group, Command]]:
+    return {
+        ord(letter): (group, command)
+        for group in (PairCommands, SeedCommands, RecordCommands)
+        for letter, command in group.table(settings).items()
+    }
+
+
+def _run_command(
+    group: object, command: Command, index: int, text: bytes, session: ApplicationSession
+) -> Reply:
     if session.is_guest and not command.is_guest:
         return ERROR
-    return command.run(index, _decode_payload(command, index, text), session)
+    return command.run(group, index, _decode_payload(command, index, text), session)
 
 
 def _decode_payload(command: Command, index: int, text: bytes) -> bytes:

@@ -32,24 +32,25 @@ class PairCommands:
         self._context = context
         self._state = state
 
-    def table(self, settings: Settings) -> dict[str, Command]:
+    @staticmethod
+    def table(settings: Settings) -> dict[str, Command]:
         """Return the commands of a set, by their letter."""
         table = {
-            "c": Command(self._clear_k1),
-            "g": Command(self._generate_k1),
-            "p": Command(self._public),
-            "r": Command(self._private),
-            "P": Command(self._set_public),
-            "X": Command(self._set_private),
-            "R": Command(self._set_private),
-            "s": Command(self._sign),
+            "c": Command(PairCommands._clear_k1),
+            "g": Command(PairCommands._generate_k1),
+            "p": Command(PairCommands._public),
+            "r": Command(PairCommands._private),
+            "P": Command(PairCommands._set_public),
+            "X": Command(PairCommands._set_private),
+            "R": Command(PairCommands._set_private),
+            "s": Command(PairCommands._sign),
         }
         if settings.has_extensions:
-            table["C"] = Command(self._clear_r1)
-            table["G"] = Command(self._generate_r1)
+            table["C"] = Command(PairCommands._clear_r1)
+            table["G"] = Command(PairCommands._generate_r1)
         if settings.commands is CommandSet.IOSE:
-            table["n"] = Command(self._seal)
-            table["N"] = Command(self._show_seal)
+            table["n"] = Command(PairCommands._seal)
+            table["N"] = Command(PairCommands._show_seal)
         return table
 
     def _clear_k1(self, index: int, _payload: bytes, _session: ApplicationSession) -> Reply:

@@ -24,16 +24,17 @@ class RecordCommands:
     def __init__(self, state: ElementState) -> None:
         self._state = state
 
-    def table(self, settings: Settings) -> dict[str, Command]:
+    @staticmethod
+    def table(settings: Settings) -> dict[str, Command]:
         """Return the commands of a set, by their letter."""
         if settings.commands is CommandSet.V2_18:
             return {
-                "Z": Command(self._write_hex),
-                "I": Command(self._read_hex, Payload.TEXT, is_guest=True),
+                "Z": Command(RecordCommands._write_hex),
+                "I": Command(RecordCommands._read_hex, Payload.TEXT, is_guest=True),
             }
         return {
-            "Z": Command(self._write_text, Payload.TEXT),
-            "I": Command(self._read_text, Payload.TEXT, is_guest=True),
+            "Z": Command(RecordCommands._write_text, Payload.TEXT),
+            "I": Command(RecordCommands._read_text, Payload.TEXT, is_guest=True),
         }
 
     def _write_text(self, index: int, payload: bytes, _session: ApplicationSession) -> Reply:

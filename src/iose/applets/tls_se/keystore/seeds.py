@@ -35,24 +35,24 @@ class SeedCommands:
     def __init__(self, context: AppletContext, state: ElementState) -> None:
         self._context = context
         self._state = state
-        self._seed_limit = SEED_LIMIT
+        is_short = state.profile.settings.commands is CommandSet.V2_18
+        self._seed_limit = SEED_LIMIT_2_18 if is_short else SEED_LIMIT
 
-    def table(self, settings: Settings) -> dict[str, Command]:
+    @staticmethod
+    def table(settings: Settings) -> dict[str, Command]:
         """Return the commands of a set, by their letter."""
-        if settings.commands is CommandSet.V2_18:
-            self._seed_limit = SEED_LIMIT_2_18
         table = {
-            "t": Command(self._set_seed),
-            "T": Command(self._set_seed),
-            "v": Command(self._seed),
-            "b": Command(self._derive),
-            "k": Command(self._derive),
+            "t": Command(SeedCommands._set_seed),
+            "T": Command(SeedCommands._set_seed),
+            "v": Command(SeedCommands._seed),
+            "b": Command(SeedCommands._derive),
+            "k": Command(SeedCommands._derive),
         }
         if settings.has_extensions:
-            table["h"] = Command(self._hmac_sha256, Payload.MODAL, is_guest=True)
-            table["H"] = Command(self._hmac_sha512, Payload.MODAL, is_guest=True)
-            table["A"] = Command(self._encrypt, Payload.MODAL, is_guest=True)
-            table["a"] = Command(self._decrypt, Payload.MODAL, is_guest=True)
+            table["h"] = Command(SeedCommands._hmac_sha256, Payload.MODAL, is_guest=True)
+            table["H"] = Command(SeedCommands._hmac_sha512, Payload.MODAL, is_guest=True)
+            table["A"] = Command(SeedCommands._encrypt, Payload.MODAL, is_guest=True)
+            table["a"] = Command(SeedCommands._decrypt, Payload.MODAL, is_guest=True)
         return table
 
     def _set_seed(self, index: int, payload: bytes, _session: ApplicationSession) -> Reply:

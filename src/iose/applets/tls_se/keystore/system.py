@@ -38,38 +38,40 @@ class SystemCommands:
         self._context = context
         self._state = state
 
-    def table(self, settings: Settings) -> dict[int, Command]:
+    @staticmethod
+    def table(settings: Settings) -> dict[int, Command]:
         """Return the commands of a set, by their index."""
         table = {
-            0x00: Command(self._version, is_guest=True),
-            0x01: Command(self._echo, Payload.TEXT, is_guest=True),
-            0x02: Command(self._disconnect, Payload.TEXT, is_guest=True),
-            0x0A: Command(self._public_key, is_guest=True),
-            0x0B: Command(self._certificate, is_guest=True),
-            0x0C: Command(self._prove, is_guest=True),
-            0x0E: Command(self._set_certificate),
-            0xAA: Command(self._change_psk),
-            0xFF: Command(self._hex_echo, is_guest=True),
+            0x00: Command(SystemCommands._version, is_guest=True),
+            0x01: Command(SystemCommands._echo, Payload.TEXT, is_guest=True),
+            0x02: Command(SystemCommands._disconnect, Payload.TEXT, is_guest=True),
+            0x0A: Command(SystemCommands._public_key, is_guest=True),
+            0x0B: Command(SystemCommands._certificate, is_guest=True),
+            0x0C: Command(SystemCommands._prove, is_guest=True),
+            0x0E: Command(SystemCommands._set_certificate),
+            0xAA: Command(SystemCommands._change_psk),
+            0xFF: Command(SystemCommands._hex_echo, is_guest=True),
         }
         if settings.commands is not CommandSet.V2_18:
-            table[0x0D] = Command(self._handshake_secret)
+            table[0x0D] = Command(SystemCommands._handshake_secret)
         if settings.has_extensions:
-            table |= self._extensions(settings)
+            table |= SystemCommands._extensions(settings)
         return table
 
-    def _extensions(self, settings: Settings) -> dict[int, Command]:
+    @staticmethod
+    def _extensions(settings: Settings) -> dict[int, Command]:
         guest = not settings.is_hardened
         table = {
-            0x05: Command(self._set_identity, Payload.TEXT),
-            0x06: Command(self._set_guest_identity, Payload.TEXT),
-            0xA0: Command(self._set_guest_psk, is_guest=guest),
-            0xA2: Command(self._set_module_psk),
-            0xA5: Command(self._set_flags),
-            0xD0: Command(self._module_binder),
-            0xD1: Command(self._module_derive),
-            0xD2: Command(self._refuse),  # needs a button to push
+            0x05: Command(SystemCommands._set_identity, Payload.TEXT),
+            0x06: Command(SystemCommands._set_guest_identity, Payload.TEXT),
+            0xA0: Command(SystemCommands._set_guest_psk, is_guest=guest),
+            0xA2: Command(SystemCommands._set_module_psk),
+            0xA5: Command(SystemCommands._set_flags),
+            0xD0: Command(SystemCommands._module_binder),
+            0xD1: Command(SystemCommands._module_derive),
+            0xD2: Command(SystemCommands._refuse),  # needs a button to push
         }
-        show = self._refuse if settings.is_hardened else self._guest_psk
+        show = SystemCommands._refuse if settings.is_hardened else SystemCommands._guest_psk
         table[0xA1] = Command(show, is_guest=guest)
         return table
 
