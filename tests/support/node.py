@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole node in its own processes, its log in a file, for tests that believe what they see."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+PATIENCE_S = 15.0  # a test that waits longer has failed
+POLL_S = 0.005
+STOP_S = 20.0
+IOSE = (sys.executable, "-c", "from iose.cli.main import main; main()")
+ELEMENT_HOST = "element host"
+
+
+def until(condition: Callable[[], T], what: str = "", patience_s: float = PATIENCE_S) -> T:
+    """Return the first true value of a condition; fail when it does not come."""
+    deadline = time.monotonic() + patience_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited in vain for {what or condition}"
+        time.sleep(POLL_S)
+    return value
+
+
+def run_iose(*arguments: str) -> Any:
+    """Return the JSON document a command of ours prints; it must succeed."""
+    done = subprocess.run(
+        [*IOSE, *arguments, "--json"], capture_output=True, timeout=PATIENCE_S, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+@dataclass(frozen=True)
+class NodeElement:
+    """How to reach one element."""
+
+    seid: str
+    sen: str
+    psk: bytes
+    identity: str
+
+
+class RunningNode:
+    """A node started by ``iose up --json`` or ``iose node run``.
+
+    Attributes:
+        folder: Its data folder.
+        process: The supervisor.
+        address: Where the front listens.
+        elements: Its elements, by name.
+    """
+
+    def __init__(self, folder: Path, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.folder = folder
+        self.process = process
+        self.address = ("", 0)
+        self.elements: dict[str, NodeElement] = {}
+        self._log = log
+
+    def __getitem__(self, sen: str) -> NodeElement:
+        return self.elements[sen]
+
+    @property
+    def front(self) -> str:
+        """Where the front listens, as ``host:port``."""
+        return "{}:{}".format(*self.address)
+
+    def uri(self, sen: str) -> str:
+        """Return the URI of an element, with its key."""
+        return f"keyS://{sen}:{self.elements[sen].psk.hex()}@{self.front}/"
+
+    def ask(self, op: str, arguments: Mapping[str, object] | None = None) -> Any:
+        """Return the answer of the control socket to one request."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE_S)
+            connection.connect(_short(self.folder / "control.sock"))
+            request = {"id": 1, "op": op, "arguments": dict(arguments or {})}
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            with connection.makefile("rb") as answers:
+                answer = json.loads(answers.readline())
+        assert "result" in answer, answer
+        return answer["result"]
+
+    def pids(self, name: str) -> list[int]:
+        """Return the processes that run now and whose name begins so."""
+        processes = self.ask("status")["processes"]
+        return [one["pid"] for one in processes if one["pid"] and one["name"].startswith(name)]
+
+    def element_status(self, sen: str) -> Any:
+        """Return what the node says of an element."""
+        return next(one for one in self.ask("status")["elements"] if one["sen"] == sen)
+
+    def refresh_elements(self) -> None:
+        """Learn names and keys anew."""
+        self.adopt(self.ask("access")["elements"])
+
+    def adopt(self, access: list[dict[str, str]]) -> None:
+        """Take over what the node tells its owner."""
+        for one in access:
+            psk = bytes.fromhex(one["uri"].split(":")[2].partition("@")[0])
+            element = NodeElement(one["seid"], one["sen"], psk, one["psk_identity"])
+            self.elements[element.sen] = element
+
+    # --- the log -----------------------------------------------------------------------------
+
+    def log_mark(self) -> int:
+        """Return where the log ends now."""
+        return self._log.stat().st_size
+
+    def log_text(self, since: int = 0) -> str:
+        """Return the log from a mark on."""
+        return self._log.read_bytes()[since:].decode(errors="replace")
+
+    def logged(self, event: str, since: int = 0, **expected: object) -> list[dict[str, Any]]:
+        """Return the log's lines of one event that hold the given values."""
+        found = []
+        for text in self.log_text(since).splitlines(keepends=True):
+            if not (text.startswith("{") and text.endswith("\n")):
+                continue
+            line = json.loads(text)
+            if line.get("event") == event and expected.items() <= line.items():
+                found.append(line)
+        return found
+
+    def wait_logged(self, event: str, since: int = 0, **expected: object) -> dict[str, Any]:
+        """Return the first such line, when it is there."""
+        lines = until(lambda: self.logged(event, since, **expected), f"{event} {expected}")
+        return lines[0]
+
+    def ended(self, peer: tuple[str, int]) -> dict[str, Any]:
+        """Return the line about the end of one client's session."""
+        return self.wait_logged("session.ended", peer="{}:{}".format(*peer[:2]))
+
+
+@contextmanager
+def configured_node(
+    folder: Path, elements: int = 3, **tables: Mapping[str, object]
+) -> Iterator[RunningNode]:
+    """Run ``iose node run`` on a free port, its log in ``node.log`` beside the data.
+
+    Args:
+        folder: Home of data, configuration and log.
+        elements: How many there are.
+        tables: Tables of the configuration; ``node`` holds what stands outside of all tables.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "node.log"
+    log.touch()
+    file = folder / "node.toml"
+    file.write_text(_toml(folder / "data", log, elements, tables))
+    mark = log.stat().st_size
+    process = subprocess.Popen(
+        [*IOSE, "node", "run", "--config", str(file)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    node = RunningNode(folder / "data", process, log)
+    try:
+        until(lambda: process.poll() is not None or node.logged("node.ready", mark), "node.ready")
+        assert process.poll() is None, _last_words(process) + node.log_text(mark)
+        host, _, port = node.logged("node.ready", mark)[0]["front"][0].rpartition(":")
+        node.address = (host, int(port))
+        until((folder / "data" / "control.sock").exists, "the control socket")
+        node.refresh_elements()
+        yield node
+    finally:
+        stop(process)
+
+
+@contextmanager
+def up_node(folder: Path, *options: str) -> Iterator[tuple[RunningNode, dict[str, Any]]]:
+    """Run ``iose up --json`` as a person would; give the node and the line it printed."""
+    log = folder / "up.log"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [*IOSE, "up", "--json", "--data", str(folder / "data"), "--front", "127.0.0.1:0"]
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [*command, *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    try:
+        assert process.stdout is not None
+        assert select.select([process.stdout], [], [], 2 * PATIENCE_S)[0], log.read_text()
+        printed = process.stdout.readline()
+        assert printed, log.read_text()
+        ready = json.loads(printed)
+        node = RunningNode(folder / "data", process, log)
+        host, _, port = ready["front"].rpartition(":")
+        node.address = (host, int(port))
+        node.adopt(ready["elements"])
+        yield node, ready
+    finally:
+        stop(process)
+
+
+def stop(process: "subprocess.Popen[bytes]") -> int:
+    """Stop a program of ours in order, and return its exit status; it must not need force."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.communicate(timeout=STOP_S)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    return process.returncode
+
+
+def _toml(data: Path, log: Path, elements: int, tables: Mapping[str, Mapping[str, object]]) -> str:
+    given = {name: dict(table) for name, table in tables.items()}
+    top = {"data": str(data), "elements": elements, **given.pop("node", {})}
+    front = {"listen": ["127.0.0.1:0"], **given.pop("front", {})}
+    logs = {"level": "info", "format": "json", "file": str(log), **given.pop("log", {})}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in top.items()]
+    for name, table in {"front": front, "log": logs, **given}.items():
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _last_words(process: "subprocess.Popen[bytes]") -> str:
+    return process.communicate(timeout=STOP_S)[1].decode()
+
+
+def _short(path: Path) -> str:
+    """Return a name for a socket whose path may be longer than the kernel takes."""
+    return str(path) if len(str(path)) <= 100 else os.path.relpath(path)
