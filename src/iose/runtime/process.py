@@ -2,12 +2,16 @@
 """What every child process of a node does the same way: its loop, its channel, its end."""
 
 import asyncio
+import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Final
 
 from iose.runtime.channel import LINE_LIMIT, Handler, JsonChannel
+
+DESCRIPTORS: Final = 65_536
 
 
 def run_child(
@@ -27,6 +31,7 @@ def run_child(
         adopt: Given the channel before it is served, to tell events on it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor says when to stop
+    _raise_descriptor_limit()
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     with suppress(ImportError):
         import uvloop  # noqa: PLC0415  # an optional speed-up
@@ -34,6 +39,14 @@ def run_child(
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_serve(channel_number, handler, stop, adopt))
+
+
+def _raise_descriptor_limit() -> None:
+    """Take what the system allows: a session is a descriptor, an open store is two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(

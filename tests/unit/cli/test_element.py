@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``iose element`` without a node: what is printed, what is asked, and the exit status."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from iose.cli.main import run
+
+FIELDS = {
+    "seid", "sen", "atr", "wire", "limits", "commands",
+    "chunk_size", "max_record", "state", "copy",
+}  # fmt: skip
+
+
+class Terminal:
+    """Runs commands on one data folder and keeps what they print."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self.capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        status = run(["element", *arguments, "--data", str(self.folder)])
+        printed = self.capsys.readouterr()
+        return status, printed.out, printed.err
+
+    def json(self, *arguments: str) -> dict[str, object]:
+        status, out, err = self(*arguments, "--json")
+        assert status == 0, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def element(tmp_path: Path, capsys) -> Terminal:
+    return Terminal(tmp_path / "data", capsys)
+
+
+def test_an_element_is_created_listed_and_deleted(element: Terminal):
+    made = element.json("create", "--limits", "chip")["element"]
+    assert made.keys() == FIELDS
+    assert (made["sen"], made["limits"], made["wire"]) == ("key1.com", "chip", "hardened")
+    assert element.json("list") == {"elements": [made]}
+    status, out, _ = element("list")
+    assert (status, out.split("\t")[0]) == (0, "key1.com")
+    status, _, err = element("delete", "key1.com")
+    assert (status, "for good" in err) == (1, True)
+    deleted = element.json("delete", "key1.com", "--yes")
+    assert deleted == {"seid": made["seid"], "sen": "key1.com", "deleted": True}
+    assert element.json("list") == {"elements": []}
+
+
+def test_demo_keys_come_with_a_warning(element: Terminal):
+    status, _, err = element("create", "--demo-keys")
+    assert status == 0
+    assert "published demo keys" in err
+    status, _, err = element("create")
+    assert (status, err) == (0, "")
+
+
+def test_secrets_go_to_a_file_and_not_to_the_terminal(element: Terminal, tmp_path: Path):
+    element("create")
+    file = tmp_path / "secrets.json"
+    status, out, err = element("secrets", "key1.com", "--out", str(file))
+    assert status == 0
+    secrets = json.loads(file.read_text())
+    assert secrets.keys() >= {"seid", "sen", "psk", "psk_identity", "user_pin", "admin_pin"}
+    assert secrets["psk"] not in out + err
+    status, _, err = element("secrets", "key1.com", "--out", str(tmp_path / "second"))
+    assert (status, "--again" in err) == (1, True)
+
+
+def test_an_element_moves_from_one_folder_to_another(element: Terminal, tmp_path: Path, capsys):
+    words, file = tmp_path / "words", tmp_path / "key1.iose"
+    words.write_text("a long passphrase\n")
+    made = element.json("create")["element"]
+    moved = element.json("export", "key1.com", str(file), "--passphrase-file", str(words))
+    assert moved["element"]["file"] == str(file)
+    assert element.json("list") == {"elements": []}
+    other = Terminal(tmp_path / "other", capsys)
+    imported = other.json("import", str(file), "--passphrase-file", str(words))
+    assert imported["element"] == made
+    assert not file.exists()
+
+
+def test_an_export_without_a_terminal_asks_for_a_passphrase_file(element: Terminal, tmp_path: Path):
+    element("create")
+    status, _, err = element("export", "key1.com", str(tmp_path / "file"))
+    assert status == 1
+    assert "--passphrase-file" in err
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("arguments", [("export", "key1.com"), ("create", "--wire"), ("nonsense",)])
+def test_a_wrong_command_line_has_status_2(element: Terminal, arguments: tuple[str, ...]):
+    assert element(*arguments)[0] == 2
+
+
+def test_a_name_that_is_none_is_explained(element: Terminal):
+    status, _, err = element("create", "--sen", "ten.too.many.letters")
+    assert status == 1
+    assert "15 characters" in err
+    assert "next:" in err
+
+
+def test_a_missing_folder_is_explained(element: Terminal):
+    status, _, err = element("list")
+    assert status == 1
+    assert "iose up" in err

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``iose node`` and ``iose up`` where nothing runs, or nothing can: messages and exit status."""
+
+from pathlib import Path
+
+import pytest
+
+from iose.cli.main import run
+
+
+@pytest.mark.parametrize("command", ["status", "reload", "stop"])
+def test_a_folder_without_a_node_says_what_to_do(command: str, tmp_path: Path, capsys):
+    assert run(["node", command, "--data", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert "no node runs" in err
+    assert "iose up" in err
+
+
+def test_a_wrong_configuration_file_starts_nothing(tmp_path: Path, capsys):
+    config = tmp_path / "node.toml"
+    config.write_text(f'data = "{tmp_path / "data"}"\nlisten = "127.0.0.1:1"\n')
+    assert run(["node", "run", "--config", str(config)]) == 1
+    assert "unknown setting 'listen'" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [["--front", "8888"], ["--passphrase-file", "/absent"], ["--ask-passphrase"]]
+)
+def test_up_refuses_what_it_cannot_use(options: list[str], tmp_path: Path, capsys):
+    assert run(["up", "--data", str(tmp_path / "data"), *options]) == 1
+    assert capsys.readouterr().err.startswith("error:")
