@@ -3,10 +3,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from iose.crypto.base import CryptoProvider, HashAlgorithm, Rng
-from iose.tls.constants import CipherSuite, ExtensionType, NamedGroup
+from iose.tls.constants import (
+    MAX_FRAGMENT_LENGTHS,
+    MAX_INNER_SIZE,
+    MIN_RECORD_SIZE_LIMIT,
+    CipherSuite,
+    ExtensionType,
+    NamedGroup,
+)
 from iose.tls.key_schedule import EarlySecret, Hkdf, PskSecrets, derive_psk_secrets
+from iose.tls.suites import SUITES
+from iose.wire.errors import LocalProtocolError
+
+MAX_IDENTITY_SIZE: Final = 65_535
+MAX_ALPN_NAME_SIZE: Final = 255
 
 DEFAULT_SUITES = (
     CipherSuite.TLS_AES_128_CCM_SHA256,
@@ -42,6 +55,17 @@ class PreSharedKey:
     key: bytes | None = field(repr=False)
     hash: HashAlgorithm = HashAlgorithm.SHA256
     secrets: PskSecrets | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check what the wire can carry.
+
+        Raises:
+            LocalProtocolError: The identity has not 1 to 65 535 bytes, or the key is empty.
+        """
+        if not 0 < len(self.identity) <= MAX_IDENTITY_SIZE:
+            raise LocalProtocolError(f"a PSK identity of {len(self.identity)} bytes")
+        if self.key is not None and not self.key:
+            raise LocalProtocolError("an empty PSK")
 
     def early_secret(self, crypto: CryptoProvider) -> EarlySecret | None:
         """Return the first stage of the key schedule; None when the key lives elsewhere."""
@@ -81,6 +105,21 @@ class EngineConfig:
     alpn_protocols: tuple[bytes, ...] = ()
     key_log: KeyLog | None = None
 
+    def __post_init__(self) -> None:
+        """Check what the wire can carry.
+
+        Raises:
+            LocalProtocolError: A limit is outside its range, or an ALPN name has not 1 to 255
+                bytes.
+        """
+        limit = self.record_size_limit
+        if limit is not None and not MIN_RECORD_SIZE_LIMIT <= limit <= MAX_INNER_SIZE:
+            raise LocalProtocolError(f"record_size_limit of {limit}")
+        if not 0 <= self.record_padding <= MAX_INNER_SIZE:
+            raise LocalProtocolError(f"record_padding of {self.record_padding}")
+        if not all(0 < len(name) <= MAX_ALPN_NAME_SIZE for name in self.alpn_protocols):
+            raise LocalProtocolError("an ALPN name is empty or too long")
+
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
@@ -99,6 +138,28 @@ class ClientConfig:
     server_name: str | None = None
     max_fragment_length: int | None = None
     extension_order: tuple[ExtensionType, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check what the wire can carry, and that there is something to offer.
+
+        Raises:
+            LocalProtocolError: A wrong name or code, no suite for the PSK, or no way to use it.
+        """
+        name = self.server_name
+        if name is not None and not (name and all("!" <= letter <= "~" for letter in name)):
+            raise LocalProtocolError("the server name is not visible ASCII")
+        code = self.max_fragment_length
+        if code is not None and code not in MAX_FRAGMENT_LENGTHS:
+            raise LocalProtocolError(f"max_fragment_length code {code}")
+        if not self.suites:
+            raise LocalProtocolError("no cipher suite goes with the hash of the PSK")
+        if not self.engine.groups and not self.engine.allow_psk_ke:
+            raise LocalProtocolError("neither a group nor psk_ke is offered")
+
+    @property
+    def suites(self) -> tuple[CipherSuite, ...]:
+        """The suites whose hash is that of the PSK (RFC 8446 §4.2.11)."""
+        return tuple(suite for suite in self.engine.suites if SUITES[suite].hash is self.psk.hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +186,12 @@ class ServerConfig:
         ExtensionType.KEY_SHARE,
         ExtensionType.SUPPORTED_VERSIONS,
     )
+
+    def __post_init__(self) -> None:
+        """Check that there is something to serve with.
+
+        Raises:
+            LocalProtocolError: There is no PSK.
+        """
+        if not self.psks:
+            raise LocalProtocolError("a server without a PSK")

@@ -69,15 +69,19 @@ class TlsEngine(Protocol):
         """Answer ``BinderNeeded``.
 
         Raises:
-            LocalProtocolError: None was asked for.
-            TlsPeerError: It differs from the client's binder (server only).
+            LocalProtocolError: None was asked for, or its size is wrong; nothing changes.
+            TlsPeerError: It differs from the client's binder (server only), or the peer broke TLS
+                meanwhile; the alert is queued, the engine closed.
+            AlertReceived: The peer gave up meanwhile; the engine is closed.
         """
 
     def provide_handshake_secret(self, secret: bytes) -> None:
         """Answer ``HandshakeSecretNeeded``.
 
         Raises:
-            LocalProtocolError: None was asked for.
+            LocalProtocolError: None was asked for, or its size is wrong; nothing changes.
+            TlsPeerError: The peer broke TLS meanwhile; the alert is queued, the engine closed.
+            AlertReceived: The peer gave up meanwhile; the engine is closed.
         """
 
     def export_keying_material(self, label: bytes, context: bytes, length: int) -> bytes:

@@ -57,7 +57,7 @@ class HandshakeBuffer:
     __slots__ = ("_data",)
 
     def __init__(self) -> None:
-        self._data = b""
+        self._data = bytearray()
 
     @property
     def is_empty(self) -> bool:
@@ -66,7 +66,7 @@ class HandshakeBuffer:
 
     def append(self, content: bytes) -> None:
         """Add the content of one record."""
-        self._data = self._data + content if self._data else content
+        self._data += content
 
     def next_message(self) -> HandshakeMessage | None:
         """Return the next whole message, or None.
@@ -84,8 +84,9 @@ class HandshakeBuffer:
             )
         if len(data) < stop:
             return None
-        self._data = data[stop:]
-        return HandshakeMessage(HandshakeType(data[0]), data[:stop])
+        encoded = bytes(data[:stop])
+        del data[:stop]
+        return HandshakeMessage(HandshakeType(encoded[0]), encoded)
 
 
 @dataclass(frozen=True, slots=True)

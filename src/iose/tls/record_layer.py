@@ -154,23 +154,27 @@ class RecordLayer:
 class RecordBuffer:
     """Cuts a byte stream into records (RFC 8446 §5.1)."""
 
-    __slots__ = ("_data",)
+    __slots__ = ("_data", "_position")
 
     def __init__(self) -> None:
         self._data = b""
+        self._position = 0
 
     @property
     def size(self) -> int:
         """Bytes not yet taken."""
-        return len(self._data)
+        return len(self._data) - self._position
 
     def append(self, data: bytes) -> None:
         """Add bytes from the network."""
-        self._data = self._data + data if self._data else bytes(data)
+        # bytes are copied here once, never per record: many small ones must not cost their square
+        self._data = self._data[self._position :] + data
+        self._position = 0
 
     def clear(self) -> None:
         """Forget what was not taken."""
         self._data = b""
+        self._position = 0
 
     def next_record(self, size_limit: int = MAX_CIPHERTEXT_SIZE) -> tuple[bytes, bytes] | None:
         """Return header and body of the next whole record, or None.
@@ -182,18 +186,20 @@ class RecordBuffer:
                 the header is there.
         """
         data = self._data
-        if data and data[0] not in _KNOWN_TYPES:
-            raise TlsPeerError(AlertDescription.UNEXPECTED_MESSAGE, f"record type {data[0]}")
-        if len(data) < HEADER_SIZE:
+        start = self._position
+        if start < len(data) and data[start] not in _KNOWN_TYPES:
+            raise TlsPeerError(AlertDescription.UNEXPECTED_MESSAGE, f"record type {data[start]}")
+        body = start + HEADER_SIZE
+        if len(data) < body:
             return None
-        size = data[3] << 8 | data[4]
+        size = data[body - 2] << 8 | data[body - 1]
         if size > size_limit:
             raise TlsPeerError(AlertDescription.RECORD_OVERFLOW, f"a record of {size} bytes")
-        stop = HEADER_SIZE + size
+        stop = body + size
         if len(data) < stop:
             return None
-        self._data = data[stop:]
-        return data[:HEADER_SIZE], data[HEADER_SIZE:stop]
+        self._position = stop
+        return data[start:body], data[body:stop]
 
 
 def encode_header(content_type: int, size: int, version: int = TLS_1_2) -> bytes:

@@ -19,7 +19,7 @@ from iose.tls.constants import (
     KeyUpdateRequest,
 )
 from iose.tls.errors import TlsPeerError
-from iose.tls.events import Event
+from iose.tls.events import BinderNeeded, Event, HandshakeSecretNeeded
 from iose.tls.key_schedule import ExporterSecret, HandshakeSecret, MasterSecret, TrafficSecret
 from iose.tls.messages import KeyUpdate
 from iose.tls.record_layer import KEY_USAGE_SOFT_LIMIT, RecordLayer, Tls13Protection, encode_header
@@ -182,7 +182,9 @@ class Session:
         self._idle_records = 0
 
     def wipe(self) -> None:
-        """Drop every secret; what is queued may still be taken."""
+        """Drop every secret; what is queued may still be taken, but questions are moot."""
+        questions = (BinderNeeded, HandshakeSecretNeeded)
+        self.events = deque(event for event in self.events if not isinstance(event, questions))
         self.reader = RecordLayer()
         self.writer = RecordLayer()
         self.handshake_secret = None

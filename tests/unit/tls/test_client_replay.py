@@ -49,7 +49,11 @@ def is_retried(trace: Trace) -> bool:
 
 
 def transcript_before_answer(trace: Trace) -> Transcript:
-    """Return the transcript up to and with the last ClientHello."""
+    """Return the transcript up to and with the last ClientHello.
+
+    Raises:
+        AssertionError: There is no answer to it.
+    """
     transcript = Transcript(CRYPTO, psk_of(trace).hash)
     for name, message in zip(names_of(trace), messages_of(trace), strict=True):
         if name == ("server", "hello_retry_request"):

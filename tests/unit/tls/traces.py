@@ -65,7 +65,11 @@ def names_of(trace: Trace) -> list[tuple[str, str]]:
 
 
 def transcript_through(trace: Trace, sender: str, name: str) -> Transcript:
-    """Return the transcript up to and with a message, a retry replaced as it must be."""
+    """Return the transcript up to and with a message, a retry replaced as it must be.
+
+    Raises:
+        AssertionError: There is no such message.
+    """
     transcript = Transcript(CRYPTO, HashAlgorithm.SHA256)
     for message, known in zip(messages_of(trace), names_of(trace), strict=True):
         if known == ("server", "hello_retry_request"):

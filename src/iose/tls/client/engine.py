@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client end of a TLS connection over a stream."""
 
-from iose.tls.client.hello import usable_suites
 from iose.tls.client.tls13 import ClientHandshake
 from iose.tls.config import ClientConfig
 from iose.tls.session import Session
 from iose.tls.states import Pause, State
 from iose.tls.stream_engine import StreamEngine
 from iose.tls.transcript import Transcript
-from iose.wire.errors import LocalProtocolError
 
 
 class ClientEngine(StreamEngine):
@@ -17,8 +15,6 @@ class ClientEngine(StreamEngine):
     __slots__ = ()
 
     def __init__(self, config: ClientConfig) -> None:
-        if not usable_suites(config):
-            raise LocalProtocolError("no cipher suite goes with the hash of the PSK")
         session = Session(config.engine)
         transcript = Transcript(config.engine.crypto, config.psk.hash)
         handshake = ClientHandshake(session, config, transcript)

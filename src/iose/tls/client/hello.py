@@ -8,7 +8,6 @@ from iose.crypto.base import KeyExchange
 from iose.tls.config import ClientConfig
 from iose.tls.constants import (
     TLS_1_3,
-    CipherSuite,
     ExtensionType,
     NamedGroup,
     PskKeyExchangeMode,
@@ -28,7 +27,7 @@ from iose.tls.extensions import (
     SupportedGroups,
 )
 from iose.tls.messages import ClientHello
-from iose.tls.suites import GROUPS, SUITES
+from iose.tls.suites import GROUPS
 
 SESSION_ID_SIZE: Final = 32
 
@@ -61,11 +60,6 @@ class ClientOffer:
         return self.encoded[: -len(binder)] + binder
 
 
-def usable_suites(config: ClientConfig) -> tuple[CipherSuite, ...]:
-    """Return the suites whose hash is that of the PSK (RFC 8446 §4.2.11)."""
-    return tuple(suite for suite in config.engine.suites if SUITES[suite].hash is config.psk.hash)
-
-
 def make_first_offer(config: ClientConfig, random: bytes, session_id: bytes) -> ClientOffer:
     """Return the first ClientHello, with a share for the first group."""
     group = config.engine.groups[0] if config.engine.groups else None
@@ -74,7 +68,7 @@ def make_first_offer(config: ClientConfig, random: bytes, session_id: bytes) -> 
     if group is not None:
         share = config.engine.crypto.generate_key_exchange(GROUPS[group], config.engine.rng)
         extensions[ExtensionType.KEY_SHARE] = _encode_share(group, share)
-    hello = ClientHello(random, session_id, usable_suites(config), _ordered(config, extensions))
+    hello = ClientHello(random, session_id, config.suites, _ordered(config, extensions))
     return _sealed(config, hello, group, share)
 
 

@@ -182,12 +182,20 @@ def _choose_psk(config: ServerConfig, hello: ClientHello) -> PskChoice:
                 psk, index=index, binder=offer.binders[index], binders_size=offer.binders_size
             )
     return PskChoice(
-        config.psks[0],
-        is_known=False,
+        _decoy(config, offer.binders[0]),
         index=0,
         binder=offer.binders[0],
         binders_size=offer.binders_size,
+        is_known=False,
     )
+
+
+def _decoy(config: ServerConfig, binder: bytes) -> PreSharedKey:
+    """Return a key of ours to verify a binder with that will be refused in any case."""
+    for psk in config.psks:
+        if psk.hash.digest_size == len(binder):
+            return psk
+    return config.psks[0]
 
 
 def _choose_suite(
