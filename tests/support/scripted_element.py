@@ -4,7 +4,11 @@
 It speaks real TLS by the server engine; what it answers, and how it misbehaves, is scripted.
 """
 
-from collections.abc import Callable
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from iose.client.access import SystemRng
 from iose.crypto.pyca import PycaCrypto
@@ -76,6 +80,7 @@ class ScriptedLink:
         self.is_over = False
         self.is_closed = False
         self.saw_close_notify = False
+        self.client: socket.socket | None = None
 
     async def send(self, data: bytes, timeout_s: float) -> None:
         if self.is_over:
@@ -109,6 +114,12 @@ class ScriptedLink:
             return data
         return b"" if self.is_over else None
 
+    def take(self) -> bytes:
+        """Return everything to send, once: a client may answer before sending returns."""
+        data = bytes(self.pending)
+        self.pending.clear()
+        return data
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -117,6 +128,9 @@ class ScriptedLink:
         self.engine.close()
         self.pending += self.engine.data_to_send()
         self.is_over = True
+        if self.client is not None:
+            self.client.sendall(self.take())
+            self.client.shutdown(socket.SHUT_RDWR)
 
     def say(self, data: bytes) -> None:
         """Say something nobody asked for."""
@@ -136,3 +150,38 @@ class ScriptedLink:
         elif reply != SILENCE:
             for part in reply if isinstance(reply, list) else [reply]:
                 self.engine.send_data(part)
+
+
+@contextmanager
+def listening(element: ScriptedElement) -> Iterator[int]:
+    """Serve an element on a loopback port, one client after the other; yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=_serve, args=(element, listener), daemon=True)
+        serving.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            serving.join()
+
+
+def _serve(element: ScriptedElement, listener: socket.socket) -> None:
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        with client:
+            asyncio.run(_relay(client, ScriptedLink(element)))
+
+
+async def _relay(client: socket.socket, link: ScriptedLink) -> None:
+    # one client at a time and one record at a time: blocking calls are fine here
+    link.element.links.append(link)
+    link.client = client
+    while not link.is_over:
+        data = client.recv(65_536)
+        if not data:
+            return
+        await link.send(data, 0.0)
+        client.sendall(link.take())

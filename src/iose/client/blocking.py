@@ -85,6 +85,8 @@ class Element:
     session_secret = _method(commands.session_secret)
     clear_key = _method(commands.clear_key)
     generate_key = _method(commands.generate_key)
+    seal_key = _method(commands.seal_key)
+    is_key_sealed = _method(commands.is_key_sealed)
     public_key = _method(commands.public_key)
     set_public_key = _method(commands.set_public_key)
     private_key = _method(commands.private_key)

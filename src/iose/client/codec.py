@@ -134,6 +134,17 @@ def read_sized(size: int) -> Callable[[bytes], bytes]:
     return decode
 
 
+def read_flag(answer: bytes) -> bool:
+    """Return whether an answer is 01.
+
+    Raises:
+        AnswerError: It is neither 00 nor 01.
+    """
+    if answer not in (b"00", b"01"):
+        raise AnswerError(f"expected 00 or 01, found {len(answer)} bytes")
+    return answer == b"01"
+
+
 def read_same(sent: bytes, *, in_hex: bool = False) -> Callable[[bytes], bytes]:
     """Return a reader of answers that repeat what was sent."""
 

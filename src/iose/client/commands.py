@@ -17,6 +17,7 @@ from iose.client.codec import (
     hex_line,
     indexed_head,
     read_certificate,
+    read_flag,
     read_hex,
     read_ok,
     read_same,
@@ -142,6 +143,26 @@ def generate_key(index: int, *, curve: Curve = Curve.SECP256K1) -> Command[None]
         LocalProtocolError: The index is out of range.
     """
     return Command(indexed_head(b"g" if curve is Curve.SECP256K1 else b"G", index), read_ok)
+
+
+def seal_key(index: int) -> Command[None]:
+    """Seal an empty slot before its key is made: neither key nor seed will leave the element.
+
+    Clearing the key takes the seal off. Elements of other makers refuse: the command is ours.
+
+    Raises:
+        LocalProtocolError: The index is out of range.
+    """
+    return Command(indexed_head(b"n", index), read_ok)
+
+
+def is_key_sealed(index: int) -> Command[bool]:
+    """Return whether a slot was sealed before its key was made.
+
+    Raises:
+        LocalProtocolError: The index is out of range.
+    """
+    return Command(indexed_head(b"N", index), read_flag)
 
 
 def public_key(index: int) -> Command[bytes]:

@@ -78,6 +78,8 @@ SYNTAX: Final = {
     "r": CommandSyntax(
         "r<key>", "read the private key", "there is none, or it may not leave the element"
     ),
+    "n": CommandSyntax("n<key>", "seal an empty slot: what is put there never leaves", _FULL_KEY),
+    "N": CommandSyntax("N<key>", "tell whether a slot is sealed: 01 or 00", _INDEX),
     "P": CommandSyntax("P<key><65 bytes>", "set the public key", _FULL_KEY),
     "X": CommandSyntax("X<key><1 to 32 bytes>", "set the private key", _FULL_KEY, is_secret=True),
     "R": CommandSyntax("R<key><1 to 32 bytes>", "the same as X", _FULL_KEY, is_secret=True),

@@ -45,6 +45,9 @@ DER_HIGH_S = bytes.fromhex(  # attestation of a simulated card: S is above n/2
         (commands.clear_key(3, curve=Curve.SECP256R1), b"C03", b"OK", None),
         (commands.generate_key(0), b"g00", b"OK", None),
         (commands.generate_key(0, curve=Curve.SECP256R1), b"G00", b"OK", None),
+        (commands.seal_key(2), b"n02", b"OK", None),
+        (commands.is_key_sealed(2), b"N02", b"01", True),
+        (commands.is_key_sealed(2), b"N02", b"00", False),
         (commands.public_key(1), b"p01", POINT.hex().upper().encode(), POINT),
         (commands.set_public_key(1, POINT), b"P01" + POINT.hex().upper().encode(), b"OK", None),
         (commands.private_key(2), b"r02", SECRET.hex().encode(), SECRET),
@@ -149,6 +152,7 @@ def test_an_argument_out_of_range_is_refused_before_anything_is_sent(build):
     [
         (commands.generate_key(0), b"ok"),
         (commands.generate_key(0), b""),
+        (commands.is_key_sealed(0), b"02"),
         (commands.echo(b"a"), b"b"),
         (commands.echo_bytes(b"a"), b"62"),
         (commands.public_key(0), POINT.hex().encode()[:-2]),
