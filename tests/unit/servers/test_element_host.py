@@ -11,9 +11,16 @@ from structlog.testing import capture_logs
 from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.batch import ApduLimits, BatchStep
 from iose.iso7816.status import StatusWord
-from iose.protocols.host_frames import ElementInfo
+from iose.protocols.host_frames import (
+    ElementInfo,
+    ExchangeFlag,
+    ExchangeRequest,
+    FailureCode,
+    ListAnswer,
+)
 from iose.servers import element_host
 from iose.servers.element_host import ElementHostServer, open_listener
+from iose.transport import element_host as link_element_host
 from iose.transport.element_host import ElementHostLink
 from iose.transport.errors import (
     CardRemovedError,
@@ -345,3 +352,46 @@ async def test_answers_a_batch_too_large_for_a_frame_with_a_failure(path):
         connection = await rig.link.reader("1").connect()
         with pytest.raises(TransportError, match="over the limit"):
             await connection.transmit_batch([send(b"x")] * 17)
+
+
+async def test_power_comes_first_and_can_be_cycled(path):
+    async with Rig(path) as rig:
+        channel = await rig.link.channel()
+
+        async def exchange(flags):
+            return await channel.request(ExchangeRequest(channel.next_id(), flags, "1"), "1")
+
+        assert (await exchange(ExchangeFlag.RESET)).code == FailureCode.NOT_POWERED
+        assert (await exchange(ExchangeFlag.POWER_ON)).atr == ATR
+        assert (await exchange(ExchangeFlag.POWER_ON)).atr == ATR
+        assert (await exchange(ExchangeFlag.RESET | ExchangeFlag.POWER_OFF)).atr == ATR
+        assert rig.element.power == ["on", "off", "on", "reset", "off"]
+        assert rig.rack.in_use == []
+
+
+async def test_refuses_an_answer_without_a_status_word(path):
+    async with Rig(path) as rig:
+        rig.element.process = lambda command: b"\x90"
+        connection = await rig.link.reader("1").connect()
+        assert rig.link.reader("1").name == "1"
+        with pytest.raises(CardRemovedError, match="an answer is malformed"):
+            await connection.transmit(RESET)
+
+
+async def test_says_that_a_host_cannot_list_its_elements(path):
+    async with Rig(path) as rig:
+        rig.rack.infos = None
+        with capture_logs(), pytest.raises(CardRemovedError, match="internal error"):
+            await rig.link.refresh()
+        with pytest.raises(CardRemovedError, match="something else"):
+            link_element_host._refuse("1", ListAnswer(1, ()))
+
+
+async def test_trusts_only_a_host_of_the_same_user(path, monkeypatch):
+    server = await asyncio.get_running_loop().create_unix_server(asyncio.Protocol, str(path))
+    monkeypatch.setattr(link_element_host, "peer_uid", lambda connection: os.getuid() + 1)
+    link = ElementHostLink(path, reconnect_wait_s=0.05)
+    with pytest.raises(NoReaderError):
+        await link.start()
+    await link.stop()
+    server.close()

@@ -3,12 +3,15 @@
 
 import asyncio
 import json
+import socket
 from dataclasses import asdict
 
 import pytest
 
 from iose.iso7816.aid import Aid
+from iose.iso7816.batch import ApduLimits
 from iose.servers.routes import ElementRoute, RoutingError, start_sequence
+from iose.servers.tls_front import FrontConfig, TlsFront
 from tests.support.client_hello import hello_record
 from tests.support.front import ALERT_BUSY, ALERT_UNKNOWN, FrontRig
 from tests.support.scripted_connection import SERVER_HELLO, EchoElement, ScriptedReader, record
@@ -189,3 +192,30 @@ async def test_takes_a_long_name_into_the_log_only_in_part():
         await client.send(hello_record(b"\x1b[31m" + b"x" * 200))
         assert await client.rest() == ALERT_UNKNOWN
         assert len(rig.logged("session.ended")[0]["sen"]) == 64
+
+
+async def test_goes_on_with_a_client_that_reads_again():
+    reader = ScriptedReader(EchoElement(), limits=ApduLimits(240, 0))
+    async with FrontRig(reader) as rig:
+        client = await rig.connect()
+        await client.open()
+        big, count = record(bytes(16_000)), 1000
+        pouring = asyncio.ensure_future(client.send(big * count))
+        (session,) = rig.front._sessions.values()
+        await rig.until(lambda: session._is_write_blocked and session._is_read_paused)
+        for _ in range(count):
+            assert await client.receive(len(big)) == big
+        await pouring
+        assert await client.call(b"x") == b"x"
+
+
+async def test_takes_sockets_bound_before():
+    listener = socket.create_server(("127.0.0.1", 0))
+    front = TlsFront(FrontConfig(), routes(ScriptedReader(EchoElement())))
+    await front.start([listener])
+    assert front.addresses == (listener.getsockname(),)
+    reader, writer = await asyncio.open_connection(*front.addresses[0])
+    writer.write(hello_record(b"key9.com"))
+    assert await reader.read() == ALERT_UNKNOWN
+    writer.close()
+    await front.stop()

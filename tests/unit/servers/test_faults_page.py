@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of faults names tests that exist, and every reason a session can end for."""
+
+import re
+
+from iose.bridge.stream import EndReason
+from tests.support.shared import REPOSITORY
+
+PAGE = (REPOSITORY / "docs" / "faults.md").read_text()
+SOURCES = {
+    "F": "tests/unit/servers/test_front_faults.py",
+    "H": "tests/unit/servers/test_element_host.py",
+    "R": "tests/interop/front/test_real_elements.py",
+    "O": "tests/interop/front/test_openssl.py",
+}
+
+
+def test_every_row_names_tests_that_exist():
+    rows = [row for row in PAGE.splitlines() if row.startswith("| ") and "| fault |" not in row]
+    rows = [row for row in rows if not row.startswith("| fault")]
+    assert len(rows) > 30
+    for row in rows:
+        named = re.findall(r"([FHRO]) `(test_\w+)`", row)
+        assert named or "test_tls_front.py" in row, row
+        for letter, name in named:
+            source = (REPOSITORY / SOURCES[letter]).read_text()
+            assert f"def {name}(" in source, name
+
+
+def test_every_reason_has_a_row():
+    assert [reason.value for reason in EndReason if f"`{reason.value}`" not in PAGE] == []
+
+
+def test_every_fault_test_has_a_row():
+    names = re.findall(r"def (test_\w+)\(", (REPOSITORY / SOURCES["F"]).read_text())
+    assert [name for name in names if f"`{name}`" not in PAGE] == [
+        "test_element_slower_than_the_idle_limit_is_waited_for"
+    ]
