@@ -292,10 +292,10 @@ class HostChannel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, if the host runs as our own user."""
         stream = cast("asyncio.Transport", transport)  # uvloop's has no base of asyncio's
-        if peer_uid(stream.get_extra_info("socket")) != os.getuid():
+        if peer_uid(stream.get_extra_info("socket")) == os.getuid():
+            self._transport = stream
+        else:
             stream.abort()
-            return
-        self._transport = stream
 
     def data_received(self, data: bytes) -> None:
         """Give each answer to whoever waits for it."""
