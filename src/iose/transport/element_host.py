@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node's end of an element host: one Unix socket, many elements (design.md §4).
 
-A link keeps one connection to a host and makes it again when the host comes back. Its readers
-stand for the elements of the host's inventory; what one of them waits for fails at once when the
-host dies.
+A link keeps one connection to a host and makes it again when the host comes back. Its readers are
+the elements of the host's inventory; what one of them waits for fails when the host dies.
 """
 
 import asyncio
@@ -248,8 +247,8 @@ class HostConnection:
 
     async def close(self) -> None:
         """Power the element off and let it go; never raises, never waits."""
-        if self._has_power:
-            self._has_power = False
+        had_power, self._has_power = self._has_power, False
+        if had_power:
             self._channel.send(ExchangeRequest(NO_ANSWER, ExchangeFlag.POWER_OFF, self._seid))
 
     async def _exchange(
