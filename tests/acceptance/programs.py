@@ -7,21 +7,23 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from tests.support.node import PATIENCE_S, NodeElement, RunningNode
+from tests.support.node import PATIENCE_S, NodeElement
 from tests.support.peers import require_peer
 
-CCM, GCM, CHACHA = (
-    "TLS_AES_128_CCM_SHA256",
-    "TLS_AES_128_GCM_SHA256",
-    "TLS_CHACHA20_POLY1305_SHA256",
+GCM, CHACHA, CCM, CCM_8 = SUITES = (
+    "TLS_AES_128_GCM_SHA256",  # 1301
+    "TLS_CHACHA20_POLY1305_SHA256",  # 1303
+    "TLS_AES_128_CCM_SHA256",  # 1304
+    "TLS_AES_128_CCM_8_SHA256",  # 1305
 )
 AES_256 = "TLS_AES_256_GCM_SHA384"  # which no element has
 DEFAULT_IDENTITY = "Client_identity"  # of openssl and of elements
 _GNUTLS_CIPHERS = {
-    AES_256: "AES-256-GCM",
-    CCM: "AES-128-CCM",
     GCM: "AES-128-GCM",
     CHACHA: "CHACHA20-POLY1305",
+    CCM: "AES-128-CCM",
+    CCM_8: "AES-128-CCM-8",
+    AES_256: "AES-256-GCM",
 }
 _GNUTLS_GROUPS = {"P-256": "SECP256R1", "X25519": "X25519", "P-384": "SECP384R1"}
 
@@ -106,22 +108,24 @@ class LineClient:
 
 
 def openssl(
-    node: RunningNode,
+    front: str,
     element: NodeElement,
     *options: str,
     suite: str = CCM,
     group: str = "P-256",
 ) -> LineClient:
     """Return ``openssl s_client`` with the options a newcomer is told to use."""
-    command = [require_peer("openssl"), "s_client", "-quiet", "-tls1_3", "-connect", node.front]
+    command = [require_peer("openssl"), "s_client", "-quiet", "-tls1_3", "-connect", front]
     command += ["-psk", element.psk.hex(), "-groups", group, "-ciphersuites", suite]
+    if suite == CCM_8:
+        command += ["-cipher", "DEFAULT:@SECLEVEL=0"]  # short tags are below newer versions' 1
     if element.identity != DEFAULT_IDENTITY:
         command += ["-psk_identity", element.identity]
     return LineClient([*command, "-servername", element.sen, *options])
 
 
 def gnutls(
-    node: RunningNode,
+    front: str,
     element: NodeElement,
     *options: str,
     suite: str = CCM,
@@ -132,7 +136,7 @@ def gnutls(
         "NONE:+VERS-TLS1.3:+DHE-PSK:+AEAD:+SIGN-ALL:"
         f"+{_GNUTLS_CIPHERS[suite]}:+GROUP-{_GNUTLS_GROUPS[group]}"
     )
-    host, port = node.address
-    command = [require_peer("gnutls-cli"), "--priority", priority, "--port", str(port), host]
+    host, _, port = front.rpartition(":")
+    command = [require_peer("gnutls-cli"), "--priority", priority, "--port", port, host]
     command += ["--pskusername", element.identity, "--pskkey", element.psk.hex()]
     return LineClient([*command, "--sni-hostname", element.sen, *options])

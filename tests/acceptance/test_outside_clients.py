@@ -7,16 +7,17 @@ import subprocess
 
 import pytest
 
-from tests.acceptance.programs import CCM, CHACHA, GCM, LineClient, gnutls, openssl
+from tests.acceptance.programs import CCM, SUITES, LineClient, gnutls, openssl
 from tests.acceptance.signatures import P256, is_verified
-from tests.support.node import up_node
+from tests.support.node import read_access
 from tests.support.peers import require_peer
+from tests.support.running_node import running_node
 
 pytestmark = pytest.mark.interop
 
 PROFILES = [
     pytest.param(suite, group, id=f"{suite}-{group}")
-    for suite in (CCM, GCM, CHACHA)
+    for suite in SUITES
     for group in ("P-256", "X25519")
 ]
 HEX = set("0123456789ABCDEF")
@@ -48,25 +49,22 @@ def assert_clean_end(client: LineClient) -> None:
     assert "error" not in outcome.errors.lower()
 
 
-def test_what_iose_up_prints_is_enough_for_openssl(tmp_path):
-    with up_node(tmp_path) as (node, ready):
-        assert ready["ready"] is True
-        assert ready["racs"] is ready["pki"] is None
-        assert [one["sen"] for one in ready["elements"]] == ["key1.com", "key2.com", "key3.com"]
-        assert {len(element.psk) for element in node.elements.values()} == {32}
-        assert len({element.psk for element in node.elements.values()}) == 3
-        with openssl(node, node["key1.com"]) as client:
+def test_what_iose_up_prints_is_enough_for_openssl(tmp_path, capfd):
+    with running_node(tmp_path / "data") as node:
+        elements = [read_access(told) for told in node.ready["elements"]]
+        assert {len(element.psk) for element in elements} == {32}
+        assert len({element.psk for element in elements}) == len(elements)
+        with openssl(node.ready["front"], elements[0]) as client:
             assert_serves(client, tmp_path)
             assert_clean_end(client)
-        log = node.log_text()
     assert node.process.returncode == 0
-    assert not log, "nothing went wrong, so nothing was to be said"
+    assert capfd.readouterr() == ("", ""), "nothing went wrong, so nothing was to be said"
 
 
 @pytest.mark.parametrize(("suite", "group"), PROFILES)
 def test_openssl_gets_answers_and_a_clean_end(node, tmp_path, suite, group):
     mark = node.log_mark()
-    with openssl(node, node["key1.com"], suite=suite, group=group) as client:
+    with openssl(node.front, node["key1.com"], suite=suite, group=group) as client:
         assert_serves(client, tmp_path)
         assert_clean_end(client)
     line = node.wait_logged("session.ended", mark, sen="key1.com")
@@ -76,7 +74,7 @@ def test_openssl_gets_answers_and_a_clean_end(node, tmp_path, suite, group):
 @pytest.mark.parametrize(("suite", "group"), PROFILES)
 def test_gnutls_gets_answers_and_a_clean_end(node, tmp_path, suite, group):
     mark = node.log_mark()
-    with gnutls(node, node["key2.com"], suite=suite, group=group) as client:
+    with gnutls(node.front, node["key2.com"], suite=suite, group=group) as client:
         banner = client.read_until("Simple Client Mode")
         assert "PSK authentication. Connected as 'Client_identity'" in banner
         assert "TLS1.3" in banner
@@ -108,7 +106,7 @@ def test_openssl_agrees_on_exactly_what_it_offered(node, suite, group):
 
 def test_openssl_with_its_own_choice_of_groups_is_asked_to_retry(node):
     # its first share is for a group of its liking; where it is not ours, HelloRetryRequest follows
-    with openssl(node, node["key1.com"], group="P-384:P-256") as client:
+    with openssl(node.front, node["key1.com"], group="P-384:P-256") as client:
         assert client.ask("?00") == "iose keystore/1"
         client.send("?02")
         assert_clean_end(client)
@@ -116,7 +114,7 @@ def test_openssl_with_its_own_choice_of_groups_is_asked_to_retry(node):
 
 def test_openssl_that_hangs_up_ends_the_session_in_order(node):
     mark = node.log_mark()
-    with openssl(node, node["key1.com"], "-no_ign_eof") as client:  # -quiet alone stays
+    with openssl(node.front, node["key1.com"], "-no_ign_eof") as client:  # -quiet alone stays
         assert client.ask("?00") == "iose keystore/1"
         assert client.finish(hang_up=True).status == 0
     line = node.wait_logged("session.ended", mark, sen="key1.com")
@@ -124,7 +122,7 @@ def test_openssl_that_hangs_up_ends_the_session_in_order(node):
 
 
 def test_p256_signatures_verify_too(node, tmp_path):
-    with openssl(node, node["key1.com"]) as client:
+    with openssl(node.front, node["key1.com"]) as client:
         assert client.ask("C01") == "OK"
         assert client.ask("G01") == "OK"
         point = bytes.fromhex(client.ask("p01"))
@@ -135,11 +133,11 @@ def test_p256_signatures_verify_too(node, tmp_path):
 
 
 def test_keys_outlive_the_session(node):
-    with openssl(node, node["key3.com"]) as client:
+    with openssl(node.front, node["key3.com"]) as client:
         assert client.ask("c02") == "OK"
         assert client.ask("g02") == "OK"
         public = client.ask("p02")
-    with gnutls(node, node["key3.com"]) as client:
+    with gnutls(node.front, node["key3.com"]) as client:
         client.read_until("Simple Client Mode")
         assert not client.read_line()
         assert client.ask("p02") == public

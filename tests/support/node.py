@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole node in its own processes, its log in a file, for tests that believe what they see."""
+"""A node run from a configuration file, its log in another, for tests that believe what they see.
+
+``running_node`` of the module beside is ``iose up``; this one also tells what was logged.
+"""
 
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.support.running_node import PROGRAM
+
 T = TypeVar("T")
 
 PATIENCE_S = 15.0  # a test that waits longer has failed
 POLL_S = 0.005
 STOP_S = 20.0
-IOSE = (sys.executable, "-c", "from iose.cli.main import main; main()")
 ELEMENT_HOST = "element host"
 
 
@@ -33,15 +35,6 @@ def until(condition: Callable[[], T], what: str = "", patience_s: float = PATIEN
     return value
 
 
-def run_iose(*arguments: str) -> Any:
-    """Return the JSON document a command of ours prints; it must succeed."""
-    done = subprocess.run(
-        [*IOSE, *arguments, "--json"], capture_output=True, timeout=PATIENCE_S, check=False
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return json.loads(done.stdout)
-
-
 @dataclass(frozen=True)
 class NodeElement:
     """How to reach one element."""
@@ -52,8 +45,8 @@ class NodeElement:
     identity: str
 
 
-class RunningNode:
-    """A node started by ``iose up --json`` or ``iose node run``.
+class LoggedNode:
+    """A node started by ``iose node run``.
 
     Attributes:
         folder: Its data folder.
@@ -104,14 +97,8 @@ class RunningNode:
 
     def refresh_elements(self) -> None:
         """Learn names and keys anew."""
-        self.adopt(self.ask("access")["elements"])
-
-    def adopt(self, access: list[dict[str, str]]) -> None:
-        """Take over what the node tells its owner."""
-        for one in access:
-            psk = bytes.fromhex(one["uri"].split(":")[2].partition("@")[0])
-            element = NodeElement(one["seid"], one["sen"], psk, one["psk_identity"])
-            self.elements[element.sen] = element
+        for one in self.ask("access")["elements"]:
+            self.elements[one["sen"]] = read_access(one)
 
     # --- the log -----------------------------------------------------------------------------
 
@@ -144,10 +131,16 @@ class RunningNode:
         return self.wait_logged("session.ended", peer="{}:{}".format(*peer[:2]))
 
 
+def read_access(told: Mapping[str, str]) -> NodeElement:
+    """Return how to reach an element, from what a node tells its owner."""
+    psk = bytes.fromhex(told["uri"].split(":")[2].partition("@")[0])
+    return NodeElement(told["seid"], told["sen"], psk, told["psk_identity"])
+
+
 @contextmanager
 def configured_node(
     folder: Path, elements: int = 3, **tables: Mapping[str, object]
-) -> Iterator[RunningNode]:
+) -> Iterator[LoggedNode]:
     """Run ``iose node run`` on a free port, its log in ``node.log`` beside the data.
 
     Args:
@@ -162,12 +155,12 @@ def configured_node(
     file.write_text(_toml(folder / "data", log, elements, tables))
     mark = log.stat().st_size
     process = subprocess.Popen(
-        [*IOSE, "node", "run", "--config", str(file)],
+        [*PROGRAM, "node", "run", "--config", str(file)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    node = RunningNode(folder / "data", process, log)
+    node = LoggedNode(folder / "data", process, log)
     try:
         until(lambda: process.poll() is not None or node.logged("node.ready", mark), "node.ready")
         assert process.poll() is None, _last_words(process) + node.log_text(mark)
@@ -176,34 +169,6 @@ def configured_node(
         until((folder / "data" / "control.sock").exists, "the control socket")
         node.refresh_elements()
         yield node
-    finally:
-        stop(process)
-
-
-@contextmanager
-def up_node(folder: Path, *options: str) -> Iterator[tuple[RunningNode, dict[str, Any]]]:
-    """Run ``iose up --json`` as a person would; give the node and the line it printed."""
-    log = folder / "up.log"
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [*IOSE, "up", "--json", "--data", str(folder / "data"), "--front", "127.0.0.1:0"]
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            [*command, *options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-        )
-    try:
-        assert process.stdout is not None
-        assert select.select([process.stdout], [], [], 2 * PATIENCE_S)[0], log.read_text()
-        printed = process.stdout.readline()
-        assert printed, log.read_text()
-        ready = json.loads(printed)
-        node = RunningNode(folder / "data", process, log)
-        host, _, port = ready["front"].rpartition(":")
-        node.address = (host, int(port))
-        node.adopt(ready["elements"])
-        yield node, ready
     finally:
         stop(process)
 
