@@ -10,7 +10,7 @@ from iose.tls import ClientConfig, ClientEngine, TlsPeerError
 from iose.tls.constants import AlertDescription, CipherSuite, ContentType, ExtensionType
 from iose.tls.engine import TlsEngine
 from iose.tls.extensions import OfferedPsks, PskIdentity
-from iose.tls.key_schedule import HandshakeSecret
+from iose.tls.key_schedule import HandshakeSecret, TrafficSecret
 from iose.tls.messages import ClientHello, ServerHello
 from iose.tls.record_layer import RecordLayer, encode_header
 from iose.tls.transcript import Transcript
@@ -103,10 +103,16 @@ class ForgedServer:
 
     def server_layer(self) -> RecordLayer:
         """Return the server's direction under the handshake keys."""
+        return record_layer(CipherSuite.TLS_AES_128_CCM_SHA256, self._traffic().secret)
+
+    def verify_data(self, transcript: Transcript) -> bytes:
+        """Return what the server's Finished says after a transcript."""
+        return self._traffic().verify_data(transcript.digest())
+
+    def _traffic(self) -> TrafficSecret:
         secret = self.client.handshake_secret
         assert secret is not None
-        traffic = HandshakeSecret(HKDF, secret).derive_server_traffic(self.transcript().digest())
-        return record_layer(CipherSuite.TLS_AES_128_CCM_SHA256, traffic.secret)
+        return HandshakeSecret(HKDF, secret).derive_server_traffic(self.transcript().digest())
 
     def transcript(self) -> Transcript:
         """Return the transcript up to and with ServerHello."""
