@@ -14,6 +14,7 @@ from iose.cli.passphrase import PassphraseOptions
 from iose.runtime.channel import Result, read_list, read_object
 from iose.runtime.config import NodeConfig, load_config
 from iose.runtime.control import connect_control
+from iose.runtime.errors import ControlError
 from iose.runtime.folder import DataFolder
 
 app = typer.Typer(
@@ -24,7 +25,7 @@ app = typer.Typer(
 )
 
 REQUEST_TIMEOUT_S: Final = 15.0
-STOP_POLL_S: Final = 0.05
+STOP_WAIT_S: Final = 30.0  # sessions get their time to end
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="TOML file.")]
 DataOption = Annotated[
@@ -103,8 +104,8 @@ def _ask(op: str, data: Path | None, *, until_gone: bool = False) -> Result:
             return answer
 
     answer = asyncio.run(ask())
-    if until_gone:
-        folder.wait_unlocked()
+    if until_gone and not folder.wait_unlocked(STOP_WAIT_S):
+        raise ControlError(f"the node on {folder.path} is still stopping", hint="look again later")
     return answer
 
 

@@ -149,7 +149,7 @@ class Child:
             try:
                 await self._start_once()
                 self._report(self.name, "restarted", self.restarts)
-            except (IoseError, OSError):
+            except Exception:  # noqa: BLE001  # whatever a start met, the next one may not
                 await self._end()
                 self._report(self.name, "failed to start", self.restarts)
 

@@ -167,7 +167,8 @@ class HostCrew:
         if self._is_serving:
             arguments["number"] = number
         answer = await channel.request("open", arguments)
-        self.depot.take(read_list(answer, "elements"))
+        if self.depot.take(read_list(answer, "elements")):
+            await self._on_change()
 
     def _take_event(self, event: str, arguments: Arguments) -> None:
         if event == "record" and self.depot.take([arguments.get("element")]):

@@ -114,16 +114,14 @@ class Depot:
             self._operations[f"element.{op}"] = self._forwarder(op)
 
     def load(self) -> None:
-        """Read the index, compare it with the folder, and share the elements out to hosts."""
+        """Read the index, look what is in the folder, and share the elements out to hosts."""
         self._folder.remove_leftovers()
         cached = {record.seid: record for record in self._read_index()}
         for path in sorted(self._folder.elements.glob("se-*.db")):
             seid = path.name.removesuffix(".db")
             if SEID.fullmatch(seid) is None:
                 continue
-            record = cached.get(seid)
-            fresh = record is not None and record.stamp == file_stamp(path) != 0
-            self.records[seid] = record if record and fresh else ElementRecord(seid)
+            self.records[seid] = cached.get(seid, ElementRecord(seid))
             self._smallest_share().add(seid)
 
     def attach(self, hosts: Sequence[HostPort]) -> None:
@@ -131,8 +129,20 @@ class Depot:
         self._hosts = hosts
 
     def share(self, number: int) -> list[dict[str, object]]:
-        """Return the records that host ``number`` has to adopt when it starts."""
-        return [self.records[seid].to_json() for seid in sorted(self._shares[number])]
+        """Return the records that host ``number`` has to adopt when it starts.
+
+        A host that starts again after a kill may find a store newer than its record, or gone.
+        """
+        adopted = []
+        for seid in sorted(self._shares[number]):
+            path = self._folder.store(seid)
+            if not path.exists():
+                self._forget(seid)
+                continue
+            is_fresh = self.records[seid].stamp == file_stamp(path) != 0
+            record = self.records[seid] if is_fresh else ElementRecord(seid)
+            adopted.append(record.to_json())
+        return adopted
 
     def take(self, records: Iterable[object]) -> bool:
         """Take over what a host says of its elements; return whether a node must look again."""
@@ -241,8 +251,8 @@ class Depot:
             host = self._hosts[self._shares.index(share)]
             answer = await host.channel.request(op, arguments)
         except BaseException:
-            share.discard(seid)
-            del self.records[seid]
+            if not self._folder.store(seid).exists():  # else the host died just after making it
+                self._forget(seid)
             raise
         self.take([answer["element"]])
         return self.records[seid]
@@ -275,9 +285,7 @@ class Depot:
     async def _remove(self, op: str, arguments: Arguments) -> Result:
         record = self._find(arguments)
         await self._ask(op, record, arguments)
-        del self.records[record.seid]
-        for share in self._shares:
-            share.discard(record.seid)
+        self._forget(record.seid)
         return await self._changed(record)
 
     async def _import(self, arguments: Arguments) -> Result:
@@ -325,6 +333,11 @@ class Depot:
 
     def _is_ready(self, seid: str) -> bool:
         return self.records[seid].state is ElementState.READY
+
+    def _forget(self, seid: str) -> None:
+        del self.records[seid]
+        for share in self._shares:
+            share.discard(seid)
 
     def _smallest_share(self) -> set[str]:
         return min(self._shares, key=len)

@@ -142,7 +142,7 @@ class DataFolder:
         write_private(self.description, json.dumps({"schema": SCHEMA, **content}).encode())
 
     def lock(self, *, wait_s: float = 0.0) -> FolderLock:
-        """Return the hold on this folder, waiting for a holder that is about to leave.
+        """Return the hold on this folder, waiting only for what a dead holder left running.
 
         Raises:
             ConfigurationError: Another process holds it.
@@ -152,8 +152,8 @@ class DataFolder:
         descriptor = os.open(path, flags, PRIVATE_FILE)
         deadline = time.monotonic() + wait_s
         while not _try_lock(descriptor):
-            if time.monotonic() >= deadline:
-                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            if time.monotonic() >= deadline or _is_running(holder):
                 os.close(descriptor)
                 raise ConfigurationError(
                     f"the data folder {self.path} is in use by process {holder or 'unknown'}",
@@ -175,10 +175,14 @@ class DataFolder:
         finally:
             os.close(descriptor)
 
-    def wait_unlocked(self) -> None:
-        """Wait until no process holds this folder."""
+    def wait_unlocked(self, wait_s: float) -> bool:
+        """Wait until no process holds this folder; return whether that came true in time."""
+        deadline = time.monotonic() + wait_s
         while self.is_locked():
+            if time.monotonic() >= deadline:
+                return False
             time.sleep(LOCK_POLL_S)
+        return True
 
     def remove_leftovers(self) -> None:
         """Remove stores whose making was cut short; only the holder of the lock may call it."""
@@ -235,6 +239,10 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_running(pid: str) -> bool:
+    return pid.isdigit() and Path("/proc", pid).exists()
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -77,6 +77,7 @@ class StoreShelf:
         try:
             with _closing(self._open_store(draft, key=self._key(seid))) as store:
                 yield store
+            _remove_logs(path)  # of an element that was removed while the power went
             draft.replace(path)
             sync_folder(path.parent)
         except OSError as error:
@@ -107,6 +108,10 @@ class StoreShelf:
 
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)  # first: a log without its file is nothing
+    _remove_logs(path)
+
+
+def _remove_logs(path: Path) -> None:
     for suffix in LOG_SUFFIXES:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 

@@ -123,8 +123,6 @@ class Supervisor:
             case "stop":
                 self.stop_asked.set()
                 return {"stopping": True}
-            case "access":
-                return {"elements": await self.describe_access()}
             case _:
                 return await self.depot.handle(op, arguments)
 
@@ -134,6 +132,7 @@ class Supervisor:
         Raises:
             ConfigurationError: The file or its settings are refused; nothing is changed.
             ControlError: The node process is down.
+            IoseError: A missing element could not be made.
         """
         config = self._reload_config()
         await self._ask_node("reload", {"config": config.to_json()})
@@ -142,6 +141,8 @@ class Supervisor:
         if config.front.listen != self._config.front.listen:
             changed.append("front.listen")
         self._config = config
+        if await self.depot.fill(config.elements):
+            await self._refresh_node()
         return {"restart_needed_for": changed}
 
     async def describe_access(self) -> list[dict[str, str]]:
@@ -150,7 +151,7 @@ class Supervisor:
         Raises:
             IoseError: A host is down.
         """
-        address = self.addresses[0] if self.addresses else ""
+        address = _reachable(self.addresses[0]) if self.addresses else ""
         return [
             {
                 "seid": access.seid,
@@ -236,6 +237,13 @@ def listen_tcp(host: str, port: int) -> socket.socket:
             f"cannot listen on {format_address(host, port)}: {error.strerror}",
             hint="choose another address with --front; port 0 takes a free one",
         ) from error
+
+
+def _reachable(address: str) -> str:
+    """Return an address a client on this machine can use: every address means loopback, too."""
+    for everywhere, loopback in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):  # compared
+        address = address.replace(everywhere, loopback, 1)
+    return address
 
 
 def _child_status(child: Child) -> dict[str, object]:

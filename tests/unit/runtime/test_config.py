@@ -9,6 +9,7 @@ import pytest
 from iose.runtime.config import NodeConfig, load_config, parse_address, read_config
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.node import front_config
+from iose.servers.tls_front import FrontConfig
 
 FULL = """
 data = "/var/lib/iose"
@@ -57,6 +58,13 @@ def test_every_key_is_read(tmp_path: Path):
     assert config.element["key1.com"].aliases == ("a-much-longer-name.example.com",)
     assert not config.element["se-00000001"].is_enabled
     assert config.log.level == "debug"
+
+
+def test_the_example_in_the_documentation_is_accepted(tmp_path: Path):
+    page = Path(__file__).parents[3] / "docs" / "howto" / "run-a-node.md"
+    example = page.read_text().split("```toml\n")[1].split("```")[0]
+    config = read(tmp_path, example)
+    assert front_config(config) == FrontConfig(listen=config.listen, default_sen="key1.com")
 
 
 def test_the_front_keeps_its_own_defaults_for_what_is_left_out(tmp_path: Path):

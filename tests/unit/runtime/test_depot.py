@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from iose.runtime.errors import ConfigurationError
-from iose.runtime.record import ElementState
+from iose.runtime.errors import ConfigurationError, ControlError
+from iose.runtime.record import ElementRecord, ElementState
 from iose.wire.errors import IoseError, StoreError
 from tests.unit.runtime.local_node import LocalNode
 
@@ -189,6 +189,34 @@ def test_a_changed_file_or_a_lost_index_is_read_again(node: LocalNode):
     again.power_off()
     node.folder.index.write_text("[{")
     assert LocalNode(node.folder.path).ask("element.list", {}) == before
+
+
+def test_a_host_that_starts_again_reads_what_its_killed_forerunner_wrote(node: LocalNode):
+    kept, lost = node.create("key1.com"), node.create("key2.com")
+    node.power_off()
+    node.folder.store(kept).touch()
+    node.folder.store(lost).unlink()
+    shares = [record for number in range(2) for record in node.depot.share(number)]
+    assert [(record["seid"], record["stamp"]) for record in shares] == [(kept, 0)]
+    assert lost not in node.depot.records
+
+
+def test_an_element_whose_host_died_just_after_making_it_is_not_forgotten(node, monkeypatch):
+    host = node.hosts[0]
+    carry_out = host.owner.handle
+
+    async def make_and_die(op: str, arguments):
+        await carry_out(op, arguments)
+        raise ControlError("the other end of the control channel is gone")
+
+    monkeypatch.setattr(host.owner, "handle", make_and_die)
+    with pytest.raises(ControlError):
+        node.create("key1.com")
+    monkeypatch.undo()
+    (record,) = node.depot.share(0)
+    host.rack.adopt([ElementRecord.from_json(record)])
+    node.depot.take([host.rack.records[record["seid"]].to_json()])
+    assert node.states() == {"key1.com": "ready"}
 
 
 def test_a_name_changed_by_the_administrator_is_told_at_once(node: LocalNode):

@@ -4,6 +4,7 @@
 import json
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,19 @@ def test_a_second_holder_is_refused_with_the_pid_of_the_first(tmp_path: Path):
         folder.lock()
     lock.release()
     assert not folder.is_locked()
-    folder.lock(wait_s=1).release()
+    folder.lock().release()
+
+
+def test_what_a_dead_holder_left_running_is_waited_for(tmp_path: Path):
+    folder = DataFolder(tmp_path)
+    inherited = folder.lock()
+    (tmp_path / "lock").write_text("999999999\n")
+    with pytest.raises(ConfigurationError, match="999999999"):
+        folder.lock(wait_s=0.1)
+    timer = threading.Timer(0.1, inherited.release)
+    timer.start()
+    folder.lock(wait_s=10).release()
+    timer.join()
 
 
 def test_the_lock_lasts_until_the_last_descriptor_is_closed(tmp_path: Path):
