@@ -113,6 +113,7 @@ def openssl(
     *options: str,
     suite: str = CCM,
     group: str = "P-256",
+    named: bool = True,
 ) -> LineClient:
     """Return ``openssl s_client`` with the options a newcomer is told to use."""
     command = [require_peer("openssl"), "s_client", "-quiet", "-tls1_3", "-connect", front]
@@ -121,7 +122,9 @@ def openssl(
         command += ["-cipher", "DEFAULT:@SECLEVEL=0"]  # short tags are below newer versions' 1
     if element.identity != DEFAULT_IDENTITY:
         command += ["-psk_identity", element.identity]
-    return LineClient([*command, "-servername", element.sen, *options])
+    if named:
+        command += ["-servername", element.sen]
+    return LineClient([*command, *options])
 
 
 def gnutls(

@@ -2,9 +2,11 @@
 """Our TLS client over a socket, each record in the test's hands before it is sent or taken."""
 
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from iose.crypto.pyca import PycaCrypto
@@ -69,6 +71,10 @@ class WireClient:
     def handshake(self) -> bool:
         """Go through the handshake; return whether the session is open."""
         self.start()
+        return self.finish_handshake()
+
+    def finish_handshake(self) -> bool:
+        """Go on after ``start``; return whether the session is open."""
         while self.complete is None and self._take_some():
             pass
         return self.complete is not None
@@ -108,9 +114,35 @@ class WireClient:
             pass
         return self.received[before:]
 
+    def drain(self) -> bytes:
+        """Return all bytes up to the end of the stream, which must come; nothing answers them."""
+        while data := self._socket.recv(65_536):
+            self.received += data
+        return self.received
+
+    def hears_within(self, seconds: float) -> bool:
+        """Wait a little for bytes, or the end; return whether they came."""
+        return bool(select.select([self._socket], [], [], seconds)[0])
+
+    def takes_within(self, seconds: float) -> bool:
+        """Wait a little until more can be written; return whether it can."""
+        return bool(select.select([], [self._socket], [], seconds)[1])
+
     def write(self, data: bytes) -> None:
         """Send bytes as they are."""
         self._socket.sendall(data)
+
+    def write_some(self, data: bytes) -> None:
+        """Send what fits, without waiting for more room."""
+        self._socket.settimeout(0)
+        with suppress(BlockingIOError):
+            self._socket.sendall(data)
+        self._socket.settimeout(PATIENCE_S)
+
+    def write_anyway(self, data: bytes) -> None:
+        """Send bytes, though the other side may be gone."""
+        with suppress(OSError):
+            self._socket.sendall(data)
 
     def half_close(self) -> None:
         """Say that nothing more is coming."""
@@ -126,10 +158,7 @@ class WireClient:
         for record in split_records(self.engine.data_to_send()):
             data = record if self._spoil is None else self._spoil(len(self.sent), record)
             self.sent.append(record)
-            try:
-                self._socket.sendall(data)
-            except OSError:
-                return  # the other side went, maybe after a last word: receiving tells
+            self.write_anyway(data)  # if the other side went, receiving tells
 
     def _take_some(self) -> bool:
         """Take bytes; return whether the session may still go on."""

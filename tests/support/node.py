@@ -97,8 +97,11 @@ class LoggedNode:
 
     def refresh_elements(self) -> None:
         """Learn names and keys anew."""
-        for one in self.ask("access")["elements"]:
-            self.elements[one["sen"]] = read_access(one)
+        for told in self.ask("element.list")["elements"]:
+            seid, sen = told["seid"], told["sen"]
+            secrets = self.ask("element.secrets", {"element": seid, "again": True})["secrets"]
+            psk = bytes.fromhex(secrets["psk"])
+            self.elements[sen] = NodeElement(seid, sen, psk, secrets["psk_identity"])
 
     # --- the log -----------------------------------------------------------------------------
 
