@@ -22,7 +22,9 @@ from iose.tls.errors import TlsPeerError
 KEY_USAGE_LIMIT: Final = 1 << 24
 """Records per key, never passed: under the 2^24.5 of AES-GCM (RFC 8446 §5.5)."""
 KEY_USAGE_SOFT_LIMIT: Final = 1 << 23
-"""Records after which a key is changed: the 2^23 of AES-CCM (RFC 9147 §B.2)."""
+"""Records after which we change our own key: the 2^23 of AES-CCM (RFC 9147 §B.2)."""
+KEY_USAGE_REQUEST_LIMIT: Final = 3 << 22
+"""Records after which we ask a peer to change its key: half way from there to the end."""
 
 _KNOWN_TYPES = frozenset(ContentType)
 

@@ -22,7 +22,13 @@ from iose.tls.errors import TlsPeerError
 from iose.tls.events import BinderNeeded, Event, HandshakeSecretNeeded
 from iose.tls.key_schedule import ExporterSecret, HandshakeSecret, MasterSecret, TrafficSecret
 from iose.tls.messages import KeyUpdate
-from iose.tls.record_layer import KEY_USAGE_SOFT_LIMIT, RecordLayer, Tls13Protection, encode_header
+from iose.tls.record_layer import (
+    KEY_USAGE_REQUEST_LIMIT,
+    KEY_USAGE_SOFT_LIMIT,
+    RecordLayer,
+    Tls13Protection,
+    encode_header,
+)
 from iose.tls.suites import SUITES
 
 MAX_IDLE_RECORDS: Final = 32
@@ -118,7 +124,7 @@ class Session:
 
     def request_key_update_if_due(self, *, is_open: bool) -> None:
         """Ask the peer to change a key that was used often (RFC 8446 §5.5)."""
-        worn = self.reader.sequence >= KEY_USAGE_SOFT_LIMIT
+        worn = self.reader.sequence >= KEY_USAGE_REQUEST_LIMIT
         if worn and is_open and not self._update_requested:
             self._update_requested = True
             self.send_key_update(KeyUpdateRequest.UPDATE_REQUESTED)

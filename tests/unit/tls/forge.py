@@ -13,8 +13,16 @@ from iose.tls.extensions import OfferedPsks, PskIdentity
 from iose.tls.key_schedule import HandshakeSecret, TrafficSecret
 from iose.tls.messages import ClientHello, ServerHello
 from iose.tls.record_layer import RecordLayer, encode_header
+from iose.tls.session import Session
 from iose.tls.transcript import Transcript
-from tests.support.engine_pair import IDENTITY, PSK, EnginePair, client_config
+from tests.support.engine_pair import (
+    IDENTITY,
+    PSK,
+    EnginePair,
+    client_config,
+    events_of,
+    server_config,
+)
 from tests.unit.tls.traces import CRYPTO, HKDF, record_layer
 
 CHANGE_CIPHER_SPEC = bytes.fromhex("140303000101")
@@ -79,6 +87,25 @@ def check_refused(engine: TlsEngine, data: bytes, alert: AlertDescription) -> No
     # a closed engine takes anything and does nothing
     engine.receive_data(data)
     assert engine.records_to_send() == []
+
+
+def open_pair(step: int = 0, **settings: object) -> EnginePair:
+    """Return a pair with an open session, its first events taken."""
+    pair = EnginePair.make(client_config(**settings), server_config(**settings), step=step).start()
+    events_of(pair.client)
+    events_of(pair.server)
+    return pair
+
+
+def session_of(engine: object) -> Session:
+    """Return the inner session, to make records no caller can ask for."""
+    session: Session = engine._session  # type: ignore[attr-defined]
+    return session
+
+
+def forged(engine: object, content_type: int, content: bytes) -> bytes:
+    """Return a record protected as an engine's next one."""
+    return session_of(engine).writer.protect(content_type, content)
 
 
 class ForgedServer:
