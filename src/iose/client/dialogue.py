@@ -5,6 +5,7 @@ Written once, as coroutines. The asyncio form awaits them; the blocking form has
 never waits for an event loop, and runs each coroutine to its end in one step.
 """
 
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeVar
@@ -290,4 +291,6 @@ def _left(deadline: float) -> float:
 def _reason(fault: OSError) -> str:
     if isinstance(fault, TimeoutError):
         return "no answer in time"
+    if fault.errno is not None and fault.errno > 0:  # asyncio words the reason its own way
+        return os.strerror(fault.errno).lower()
     return (fault.strerror or str(fault) or type(fault).__name__).lower()

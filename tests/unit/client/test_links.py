@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two links, over real sockets on the loopback: what breaks, and what a caller then sees."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+
+import pytest
+
+import iose
+from iose.client.asynchronous import _StreamLink
+from iose.client.blocking import _finish
+from iose.client.credentials import CredentialsStore
+from iose.client.errors import (
+    HandshakeError,
+    SessionClosedError,
+    SessionTimeoutError,
+    UnreachableError,
+)
+from tests.support.scripted_element import SILENCE, ScriptedElement, listening
+
+PSK = bytes(range(1, 33))
+
+
+@pytest.fixture
+def credentials(tmp_path):
+    return CredentialsStore(tmp_path / "credentials")
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def ask(request, credentials):
+    """Open a session and ask for the version, in either form."""
+
+    def blocking(port, timeout_s=5.0):
+        uri = f"keyS://key1.com@127.0.0.1:{port}"
+        with iose.connect(uri, psk=PSK, credentials=credentials, timeout_s=timeout_s) as element:
+            return element.version()
+
+    async def wait(port, timeout_s):
+        uri = f"keyS://key1.com@127.0.0.1:{port}"
+        opened = iose.connect_async(uri, psk=PSK, credentials=credentials, timeout_s=timeout_s)
+        async with opened as element:
+            return await element.version()
+
+    def by_asyncio(port, timeout_s=5.0):
+        return asyncio.run(wait(port, timeout_s))
+
+    return blocking if request.param == "blocking" else by_asyncio
+
+
+@contextlib.contextmanager
+def treating_clients_by(treat):
+    """Listen, and treat one client so; yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            client, _ = listener.accept()
+            with client:
+                treat(client)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield listener.getsockname()[1]
+        serving.join()
+
+
+def _reset(client):
+    client.recv(65_536)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_asks_and_answers(ask):
+    with listening(ScriptedElement(PSK)) as port:
+        assert ask(port) == "scripted"
+
+
+def test_a_closed_port_is_unreachable(ask):
+    with pytest.raises(UnreachableError, match="connection refused"):
+        ask(1)
+
+
+def test_a_reset_during_the_handshake_has_no_reason(ask):
+    with treating_clients_by(_reset) as port, pytest.raises(HandshakeError, match="without"):
+        ask(port)
+
+
+def test_a_silent_server_is_given_up(ask):
+    with (
+        treating_clients_by(lambda client: [client.recv(65_536), client.recv(1)]) as port,
+        pytest.raises(SessionTimeoutError, match=r"no session within 0\.1 s"),
+    ):
+        ask(port, 0.1)
+
+
+def test_a_silent_element_is_given_up(ask):
+    with (
+        listening(ScriptedElement(PSK, lambda _line: SILENCE)) as port,
+        pytest.raises(SessionTimeoutError, match=r"no answer within 0\.1 s"),
+    ):
+        ask(port, 0.1)
+
+
+def test_a_cancelled_command_closes_the_session(credentials):
+    async def cancel(port):
+        uri = f"keyS://key1.com@127.0.0.1:{port}"
+        async with iose.connect_async(uri, psk=PSK, credentials=credentials) as element:
+            asked = asyncio.create_task(element.version())
+            await asyncio.to_thread(asked_once.wait)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            scripted.answer = scripted.obey
+            with pytest.raises(SessionClosedError):
+                await element.version()
+            await element.open()
+            assert await element.version() == "scripted"
+            assert len(element.handshake_secret) == 32
+
+    def keep_silent(_line):
+        asked_once.set()
+        return SILENCE
+
+    asked_once = threading.Event()
+    scripted = ScriptedElement(PSK, keep_silent)
+    with listening(scripted) as port:
+        asyncio.run(cancel(port))
+
+
+def test_the_key_is_changed_by_asyncio_too(credentials):
+    async def change(port):
+        uri = f"keyS://key1.com@127.0.0.1:{port}"
+        async with iose.connect_async(uri, psk=PSK, credentials=credentials) as element:
+            await element.change_psk()
+            assert element.has_psk(scripted.psk)
+            assert element.uri.sen == "key1.com"
+            assert await element.version() == "scripted"
+
+    scripted = ScriptedElement(PSK)
+    with listening(scripted) as port:
+        asyncio.run(change(port))
+    assert scripted.psk != PSK
+
+
+def test_a_full_link_waits_and_gives_up_in_time():
+    class Transport(asyncio.Transport):
+        def write(self, data):
+            link.pause_writing()
+
+    async def fill():
+        with pytest.raises(TimeoutError):
+            await link.send(b"x", 0.01)
+        link.resume_writing()
+        sent = asyncio.create_task(link.send(b"x", 5.0))
+        await asyncio.sleep(0)
+        link.resume_writing()
+        await sent
+        link.connection_lost(OSError("gone"))
+        with pytest.raises(ConnectionResetError):
+            await link.send(b"x", 5.0)
+        with pytest.raises(ConnectionResetError):
+            link.received()
+
+    link = _StreamLink()
+    link.connection_made(Transport())
+    asyncio.run(fill())
+
+
+def test_a_blocking_link_that_suspends_is_a_fault_of_ours():
+    async def suspend():
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="must not suspend"):
+        _finish(suspend())
