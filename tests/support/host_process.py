@@ -12,7 +12,7 @@ from pathlib import Path
 
 from iose.protocols.host_frames import ElementInfo
 from iose.runtime.compose import TlsSeMaker, make_element
-from iose.runtime.rack import OpenElement
+from iose.runtime.elements.rack import OpenElement
 from iose.servers.element_host import ElementHostServer, HostedElement, open_listener
 from tests.support.element import demo
 from tests.support.memory_store import MemoryStore

@@ -19,7 +19,7 @@ from iose.runtime.channel import Result, read_list, read_object
 from iose.runtime.config import NodeConfig
 from iose.runtime.crew import is_encrypted
 from iose.runtime.folder import DataFolder
-from iose.runtime.ownership import (
+from iose.runtime.elements.ownership import (
     Ask,
     export_element,
     import_element,

@@ -29,10 +29,10 @@ from iose.card.store import NonVolatileStore
 from iose.crypto.base import Rng
 from iose.crypto.pyca import PycaCrypto
 from iose.iso7816.atr import Atr
+from iose.runtime.elements.owner import ElementPlan
+from iose.runtime.elements.record import ElementRecord
 from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError
-from iose.runtime.owner import ElementPlan
-from iose.runtime.record import ElementRecord
 from iose.wire.errors import DecodeError
 
 MODULE: Final = "tls_se"

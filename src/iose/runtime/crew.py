@@ -16,7 +16,7 @@ from typing import Final
 from iose.runtime.channel import Arguments, JsonChannel, read_list, read_object
 from iose.runtime.children import Child, Report, ignore_report, python_module
 from iose.runtime.config import NodeConfig
-from iose.runtime.depot import Depot, change_nothing
+from iose.runtime.elements.depot import Depot, change_nothing
 from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import DataFolder, FolderLock
@@ -81,7 +81,7 @@ def _open_encryption(folder: DataFolder, passphrase: str | None) -> bytes | None
                 hint="give its passphrase with --passphrase-file or IOSE_PASSPHRASE_FILE",
             )
         return None
-    from iose.runtime import seal  # noqa: PLC0415  # cryptography only where it is needed
+    from iose.runtime.elements import seal  # noqa: PLC0415  # cryptography only where it is needed
 
     if kept is not None:
         return seal.unwrap_data_key(passphrase, read_object(kept))

@@ -22,16 +22,16 @@ from iose.runtime.channel import (
 )
 from iose.runtime.config import LogSettings
 from iose.runtime.control import listen_unix
+from iose.runtime.elements.owner import Owner
+from iose.runtime.elements.rack import Rack
+from iose.runtime.elements.record import ElementRecord
+from iose.runtime.elements.shelf import StoreShelf
 from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.folder import DataFolder
 from iose.runtime.logs import configure_logs
-from iose.runtime.owner import Owner
 from iose.runtime.process import run_child
-from iose.runtime.rack import Rack
-from iose.runtime.record import ElementRecord
 from iose.runtime.schema import read_table
-from iose.runtime.shelf import StoreShelf
 from iose.runtime.store import SqliteStore
 from iose.servers.element_host import ElementHostServer
 

@@ -17,7 +17,7 @@ from iose.runtime.children import Child, Report, ignore_report, python_module
 from iose.runtime.config import NodeConfig, format_address
 from iose.runtime.control import ControlServer
 from iose.runtime.crew import HeldFolder, HostCrew
-from iose.runtime.depot import Depot
+from iose.runtime.elements.depot import Depot
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.wire.errors import IoseError
 

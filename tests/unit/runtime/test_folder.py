@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from iose.runtime.elements.names import check_seid, check_sen, check_unique_sen, free_sens, new_seid
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.folder import DataFolder, default_folder, write_private
-from iose.runtime.names import check_seid, check_sen, check_unique_sen, free_sens, new_seid
 
 
 def mode(path: Path) -> int:

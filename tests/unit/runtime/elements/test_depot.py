@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from iose.runtime.elements.record import ElementRecord, ElementState
 from iose.runtime.errors import ConfigurationError, ControlError
-from iose.runtime.record import ElementRecord, ElementState
 from iose.wire.errors import IoseError, StoreError
-from tests.unit.runtime.local_node import LocalNode
+from tests.unit.runtime.elements.local_node import LocalNode
 
 VIEW = {
     "seid", "sen", "atr", "wire", "limits", "commands",
@@ -171,7 +171,7 @@ def restart(node: LocalNode, *, hosts: int = 2) -> LocalNode:
 def test_a_restart_knows_elements_without_opening_them(node: LocalNode, monkeypatch):
     asyncio.run(node.depot.fill(3))
     before = node.ask("element.list", {})
-    monkeypatch.setattr("iose.runtime.shelf.StoreShelf.open", None)
+    monkeypatch.setattr("iose.runtime.elements.shelf.StoreShelf.open", None)
     again = restart(node, hosts=1)
     assert again.ask("element.list", {}) == before
     assert len(again.hosts[0].rack.list_elements()) == 3

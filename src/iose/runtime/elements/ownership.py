@@ -21,13 +21,13 @@ from contextlib import (
 from pathlib import Path
 from typing import Final, Protocol
 
-from iose.runtime.archive import ArchiveHeader, read_archive_header
 from iose.runtime.channel import Arguments, Result, read_list, read_object, read_text
 from iose.runtime.control import connect_control
 from iose.runtime.crew import HeldFolder, hold_folder, open_depot
+from iose.runtime.elements.archive import ArchiveHeader, read_archive_header
+from iose.runtime.elements.record import ElementState
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import PRIVATE_FILE, DataFolder, sync_folder
-from iose.runtime.record import ElementState
 
 BUSY_WAIT_S: Final = 5.0  # a node that starts or stops, or another short command
 BUSY_POLL_S: Final = 0.1

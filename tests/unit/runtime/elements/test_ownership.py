@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from iose.runtime.errors import ConfigurationError, ControlError
-from iose.runtime.ownership import (
+from iose.runtime.elements.ownership import (
     export_element,
     import_element,
     open_ownership,
     save_secrets,
     write_new_file,
 )
-from tests.unit.runtime.local_node import LocalNode
+from iose.runtime.errors import ConfigurationError, ControlError
+from tests.unit.runtime.elements.local_node import LocalNode
 
 WORDS = "a long passphrase"
 

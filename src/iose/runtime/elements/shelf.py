@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
+from iose.runtime.elements.seal import element_key
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.folder import DataFolder, file_stamp, sync_folder
-from iose.runtime.seal import element_key
 from iose.wire.errors import StoreError
 
 LOG_SUFFIXES: Final = ("-wal", "-shm", "-journal")

@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from iose.runtime.archive import ArchiveHeader, read_archive_header
-from iose.runtime.errors import ConfigurationError
-from iose.runtime.seal import (
+from iose.runtime.elements.archive import ArchiveHeader, read_archive_header
+from iose.runtime.elements.seal import (
     Archive,
     decode_archive,
     element_key,
@@ -16,6 +15,7 @@ from iose.runtime.seal import (
     unwrap_data_key,
     wrap_new_data_key,
 )
+from iose.runtime.errors import ConfigurationError
 
 WORDS = "correct horse"
 ARCHIVE = Archive(

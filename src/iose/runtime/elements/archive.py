@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from iose.runtime.elements.names import check_seid
 from iose.runtime.errors import ConfigurationError
-from iose.runtime.names import check_seid
 
 ARCHIVE_FORMAT: Final = "iose-element"
 ARCHIVE_VERSION: Final = 1

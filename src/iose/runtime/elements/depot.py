@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from iose.crypto.base import Rng
-from iose.runtime.archive import read_archive_header
 from iose.runtime.channel import (
     Arguments,
     JsonChannel,
@@ -22,10 +21,11 @@ from iose.runtime.channel import (
     read_object,
     read_text,
 )
+from iose.runtime.elements.archive import read_archive_header
+from iose.runtime.elements.names import SEID, check_sen, check_unique_sen, free_sens, new_seid
+from iose.runtime.elements.record import ElementRecord, ElementState, public_view
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import DataFolder, file_stamp, write_private
-from iose.runtime.names import SEID, check_sen, check_unique_sen, free_sens, new_seid
-from iose.runtime.record import ElementRecord, ElementState, public_view
 
 EXPORT_ID_SIZE: Final = 16
 SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {

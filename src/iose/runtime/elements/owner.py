@@ -13,12 +13,12 @@ from typing import Protocol
 
 from iose.crypto.base import Rng
 from iose.runtime.channel import Arguments, Result, read_list, read_text
+from iose.runtime.elements.names import check_unique_sen
+from iose.runtime.elements.rack import CardMaker, OpenElement, Rack
+from iose.runtime.elements.record import MARK_NAME, ElementRecord, ElementState, Mark
+from iose.runtime.elements.seal import Archive, decode_archive, encode_archive
+from iose.runtime.elements.shelf import ElementStore, StoreShelf
 from iose.runtime.errors import ConfigurationError
-from iose.runtime.names import check_unique_sen
-from iose.runtime.rack import CardMaker, OpenElement, Rack
-from iose.runtime.record import MARK_NAME, ElementRecord, ElementState, Mark
-from iose.runtime.seal import Archive, decode_archive, encode_archive
-from iose.runtime.shelf import ElementStore, StoreShelf
 
 MOVE_HINT = (
     "run the same 'iose element export' or 'import' again to finish, or 'export --abandon' to keep "

@@ -16,7 +16,7 @@ from iose.crypto.base import Aead, AeadAlgorithm, HashAlgorithm, Rng
 from iose.crypto.errors import CryptoError, InvalidTagError
 from iose.crypto.passphrase import ScryptParameters, derive_passphrase_key
 from iose.crypto.pyca import PycaCrypto
-from iose.runtime.archive import ARCHIVE_FORMAT, ARCHIVE_VERSION, read_archive_fields
+from iose.runtime.elements.archive import ARCHIVE_FORMAT, ARCHIVE_VERSION, read_archive_fields
 from iose.runtime.errors import ConfigurationError
 
 PASSPHRASE_MIN: Final = 8

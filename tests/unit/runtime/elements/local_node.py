@@ -6,13 +6,13 @@ from pathlib import Path
 
 from iose.runtime.channel import Arguments, Result
 from iose.runtime.compose import TlsSeMaker
-from iose.runtime.depot import Depot
+from iose.runtime.elements.depot import Depot
+from iose.runtime.elements.owner import Owner
+from iose.runtime.elements.rack import Rack
+from iose.runtime.elements.record import ElementRecord
+from iose.runtime.elements.shelf import StoreShelf
 from iose.runtime.entropy import OsRng
 from iose.runtime.folder import DataFolder
-from iose.runtime.owner import Owner
-from iose.runtime.rack import Rack
-from iose.runtime.record import ElementRecord
-from iose.runtime.shelf import StoreShelf
 from iose.runtime.store import SqliteStore
 
 

@@ -13,8 +13,8 @@ from typing import Final, Protocol
 import structlog
 
 from iose.protocols.host_frames import ElementInfo
-from iose.runtime.record import MARK_NAME, ElementRecord, ElementState, Mark
-from iose.runtime.shelf import ElementStore, StoreShelf
+from iose.runtime.elements.record import MARK_NAME, ElementRecord, ElementState, Mark
+from iose.runtime.elements.shelf import ElementStore, StoreShelf
 from iose.servers.element_host import HostedElement
 from iose.wire.errors import IoseError
 
