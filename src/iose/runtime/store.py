@@ -4,7 +4,7 @@
 Implements the card's ``NonVolatileStore``. A write is on the disk when it returns: WAL with
 ``synchronous=FULL`` syncs the log at each commit, and a torn tail of the log is ignored at the
 next opening. With a key, names and values are sealed with AES-256-GCM; sizes and the number of
-objects are not hidden, and an old copy of the whole file cannot be told from the newest.
+objects are not hidden, and what was removed or put back, an object or the whole file, is not seen.
 """
 
 import os
@@ -84,9 +84,9 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise StoreError(f"{self._path.name}: {error}") from error
         try:
-            return dict(self._box.open(name, value) for name, value in rows)
+            return dict(self._box.open(_blob(name), _blob(value)) for name, value in rows)
         except (InvalidTagError, UnicodeDecodeError) as error:
-            raise StoreError(f"{self._path.name}: an object was tampered with") from error
+            raise StoreError(f"{self._path.name}: an object is damaged") from error
 
     def write(self, changes: Mapping[str, bytes | None]) -> None:
         """Apply all changes or none, durable on return; None removes an object.
@@ -121,7 +121,7 @@ class SqliteStore:
             self._connection.executescript(SETTINGS)
             version = self._pragma("user_version")
             owner = self._pragma("application_id")
-            if version > SCHEMA_VERSION:
+            if not 0 <= version <= SCHEMA_VERSION:
                 raise ConfigurationError(
                     f"{name}: expected schema version {SCHEMA_VERSION}, found {version}",
                     hint="use the version of iose that wrote it, or a newer one",
@@ -129,16 +129,23 @@ class SqliteStore:
             if owner != APPLICATION_ID and (owner or version or not self._is_empty()):
                 raise ConfigurationError(f"{name}: a database of another program")
             self._migrate(version)
-            (seal,) = self._connection.execute("SELECT value FROM seal").fetchone()
+            seals = self._connection.execute("SELECT value FROM seal").fetchall()
         except sqlite3.OperationalError as error:
             raise StoreError(f"{name}: {error}") from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{name}: not the store of an element: {error}") from error
-        if not self._box.is_own(seal):
+        if not self._is_own(seals):
             raise ConfigurationError(
                 f"{name}: the key does not open it",
                 hint="give the passphrase it was made with; none, if it was made without",
             )
+
+    def _is_own(self, seals: list[tuple[object, ...]]) -> bool:
+        match seals:
+            case [(None | bytes() as seal,)]:
+                return self._box.is_own(seal)
+            case _:
+                return False
 
     def _pragma(self, name: str) -> int:
         (value,) = self._connection.execute(f"PRAGMA {name}").fetchone()
@@ -232,6 +239,17 @@ class _SealedBox:
         return self._aead.decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], purpose)
 
 
+def _blob(field: object) -> bytes:
+    """Return a field of a row: only a damaged file holds another type there.
+
+    Raises:
+        InvalidTagError: It does.
+    """
+    if not isinstance(field, bytes):
+        raise InvalidTagError("not the field of an object")
+    return field
+
+
 def _make_file(path: Path) -> None:
     """Make an absent file private before SQLite opens it; its log gets the same mode.
 
@@ -245,8 +263,15 @@ def _make_file(path: Path) -> None:
     except OSError as error:
         raise StoreError(f"{path.name}: {error.strerror}") from error
     os.close(descriptor)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # a power cut must not lose the name of a file that holds state
+        _sync(path.parent)  # a power cut must not lose the name of a file that holds state
+    except OSError as error:
+        raise StoreError(f"{path.name}: {error.strerror}") from error
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """One SQLite file per element: durable, private, atomic, sealed on request, honest when refused."""
 
+import errno
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from iose.runtime import store as store_module
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.store import SCHEMA_VERSION, SqliteStore
 from iose.wire.errors import StoreError
+from tests.support.rng import SeededRng
 
 KEYS = [None, bytes(range(32))]
 
@@ -247,6 +250,7 @@ def test_a_log_torn_at_any_place_leaves_a_state_that_was(path: Path, key: bytes 
 
 WRITER = """
 import sys
+from contextlib import suppress
 from pathlib import Path
 from iose.runtime.store import SqliteStore
 
@@ -341,7 +345,7 @@ def test_a_sealed_object_that_was_tampered_with_is_refused(path: Path, change: s
     raw.execute(change)
     raw.commit()
     raw.close()
-    with pytest.raises(StoreError, match="tampered"):
+    with pytest.raises(StoreError, match="damaged"):
         contents(path, KEYS[1])
 
 
@@ -351,5 +355,56 @@ def test_a_name_in_clear_that_is_no_text_is_refused(path: Path):
     raw.execute("UPDATE object SET name = x'FF'")
     raw.commit()
     raw.close()
-    with pytest.raises(StoreError, match="tampered"):
+    with pytest.raises(StoreError, match="damaged"):
         contents(path)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=["clear", "sealed"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM seal",
+        "INSERT INTO seal VALUES (NULL)",
+        "UPDATE seal SET value = 'text'",
+        "UPDATE object SET name = 'text'",
+        "UPDATE object SET value = 'text'",
+        "UPDATE object SET value = 7",
+        "DROP TABLE seal",
+        "DROP TABLE object",
+        "PRAGMA user_version = -1",
+    ],
+)
+def test_a_file_with_something_else_in_its_fields_is_refused(
+    path: Path, change: str, key: bytes | None
+):
+    fill(path, {"a": b"1"}, key)
+    raw = sqlite3.connect(path)
+    raw.execute(change)
+    raw.commit()
+    raw.close()
+    with pytest.raises((StoreError, ConfigurationError)):
+        contents(path, key)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=["clear", "sealed"])
+def test_a_damaged_file_is_read_or_refused(path: Path, key: bytes | None):
+    fill(path, {f"object {number}": bytes(100) for number in range(20)}, key)
+    whole = path.read_bytes()
+    damage = SeededRng(b"damage")
+    for _ in range(200):
+        data = bytearray(whole)
+        for _ in range(4):
+            *place, value = damage.random_bytes(5)
+            data[int.from_bytes(bytes(place), "big") % len(data)] = value
+        path.write_bytes(data)
+        with suppress(StoreError, ConfigurationError):
+            contents(path, key)
+
+
+def test_a_folder_that_cannot_be_synced_is_told(path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match="Input/output error"):
+        SqliteStore(path)
