@@ -5,9 +5,24 @@ import pytest
 
 from tests.support.node import configured_node
 
+QUICK = {
+    "first_record_s": 0.4,
+    "queue_wait_s": 0.4,
+    "handshake_s": 0.6,
+    "idle_s": 0.6,
+    "session_s": 2.5,
+}
+
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory):
     """A node of four elements; a test leaves it as it found it, but for keys and records."""
     with configured_node(tmp_path_factory.mktemp("node"), 4) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def quick_node(tmp_path_factory):
+    """A node without patience."""
+    with configured_node(tmp_path_factory.mktemp("quick"), 2, front=QUICK) as running:
         yield running

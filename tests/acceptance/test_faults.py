@@ -9,27 +9,13 @@ from dataclasses import replace
 import pytest
 
 from iose.tls.constants import AlertDescription, CipherSuite, ContentType, HandshakeType, NamedGroup
+from tests.acceptance.conftest import QUICK
 from tests.acceptance.programs import AES_256, LineClient, gnutls, openssl
 from tests.acceptance.relay import Relay
 from tests.acceptance.wire import WireClient, assert_serves, split_records
 from tests.support.client_hello import hello_record
-from tests.support.node import configured_node, until
+from tests.support.node import until
 from tests.support.peers import require_peer
-
-QUICK = {
-    "first_record_s": 0.4,
-    "queue_wait_s": 0.4,
-    "handshake_s": 0.6,
-    "idle_s": 0.6,
-    "session_s": 2.5,
-}
-
-
-@pytest.fixture(scope="module")
-def quick_node(tmp_path_factory):
-    """A node without patience."""
-    with configured_node(tmp_path_factory.mktemp("quick"), 2, front=QUICK) as running:
-        yield running
 
 
 @pytest.fixture
