@@ -555,6 +555,50 @@ def test_the_guest_has_an_identity_and_fewer_rights():
     assert owner.command("p00").startswith("04")
 
 
+def guest_session(**given: object) -> Client:
+    """Return a client that has begun a handshake as a guest of a compatible element."""
+    settings = Settings(Wire.COMPATIBLE)
+    element = Element(demo(settings, guest_psk=b"\x11" * 32, flags=Flag.GUEST_ENABLED, **given))
+    client = reference_client(element, PreSharedKey(b"guest", b"\x11" * 32))
+    element.reset_session()
+    client.engine.start()
+    (hello,) = client.engine.records_to_send()
+    assert client.send(hello) == 0x9000
+    element.verify_admin()
+    return client
+
+
+def keystore_apdu(element: Element, line: bytes) -> str:
+    return element.apdu(f"00DA00FF{len(line):02X}{line.hex()}")
+
+
+@pytest.mark.parametrize("line", [b"?A500\n", b"?06other\n"])
+def test_a_guest_stays_one_whatever_changes_during_its_handshake(line: bytes):
+    client = guest_session()
+    assert keystore_apdu(client.element, line) == b"OK\r\n".hex().upper() + "9000"
+    assert client.flush().status == 0x9001
+    assert client.command("?01hello") == "hello"
+    assert client.command("c00") == "ERROR"
+
+
+def test_the_rights_of_a_guest_end_with_its_session():
+    client = guest_session()
+    client.flush()
+    assert keystore_apdu(client.element, b"c00\n").startswith(b"ERROR".hex().upper())
+    client.element.apdu("00D8000000")
+    assert keystore_apdu(client.element, b"c00\n").startswith(b"OK".hex().upper())
+
+
+@pytest.mark.parametrize("end", ["00D8000000", "00D80003051703030000"])
+def test_nothing_is_proved_with_the_secret_of_a_session_that_is_over(end: str):
+    client = opened(reference())
+    client.element.verify_admin()
+    assert keystore_apdu(client.element, b"?0C00\n").startswith(b"30".hex())
+    client.element.apdu(end)
+    for line in (b"?0C00\n", b"?0D\n"):
+        assert keystore_apdu(client.element, line).startswith(b"ERROR".hex().upper())
+
+
 def test_identities_are_what_they_were_set_to():
     client = opened()
     assert client.command("?05owner") == "OK"

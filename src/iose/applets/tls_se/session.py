@@ -18,7 +18,7 @@ from iose.applets.tls_se.application import (
 from iose.applets.tls_se.endpoint import TestValues, new_engine
 from iose.applets.tls_se.output import Output
 from iose.applets.tls_se.settings import HEADER_SIZE, RECORD_OVERHEAD, Settings
-from iose.applets.tls_se.state import ElementState, Flag
+from iose.applets.tls_se.state import ElementState
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.status import StatusWord, StatusWordError
 from iose.tls.constants import ContentType
@@ -187,10 +187,7 @@ class TlsSession:
 
     def _open(self, engine: TlsEngine, event: HandshakeComplete) -> None:
         self.handshake_secret = engine.handshake_secret
-        self._is_guest = (
-            bool(self._state.flags & Flag.GUEST_ENABLED)
-            and event.psk_identity == self._state.guest_identity
-        )
+        self._is_guest = event.psk_identity != self._state.identity
 
     def _answer(self, engine: TlsEngine, line: bytes, mode: int, settings: Settings) -> StatusWord:
         application = _ECHO_APPLICATION if mode == Mode.SELF_TEST else self._application
