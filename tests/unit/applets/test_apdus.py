@@ -499,7 +499,19 @@ class TestStoreData:
         assert card.apdu("008406FE00") == attestation
         assert card.apdu("00E2800000") == "6985"
 
-    @pytest.mark.parametrize("blocks", [["00E280000163"], ["00E2000002FF00", "00E2800000"]])
+    @pytest.mark.parametrize(
+        "blocks",
+        [
+            ["00E280000163"],
+            ["00E2000002FF00", "00E2800000"],
+            ["00E28000" + "08" + "040005" + b"guest".hex()],  # the owner's identity
+            ["00E28000" + "12" + "08000F" + b"Client_identity".hex()],  # the guest's
+            ["00E28000" + "04" + "09000102"],  # a flag nobody knows
+            ["00E28000" + "03" + "0E0000"],  # neither yes nor no
+            ["00E28000" + "04" + "0E000102"],
+            ["00E28000" + "05" + "0E00020101"],
+        ],
+    )
     def test_refuses_what_is_none(self, blocks: list[str]):
         card = element(ADMIN, demo(is_final=False))
         before = dict(card.store.contents)

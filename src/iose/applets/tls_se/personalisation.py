@@ -36,6 +36,8 @@ DEMO_USER_PIN: Final = b"0000"
 DEMO_ADMIN_PIN: Final = b"00000000"
 _PIN_LETTERS: Final = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # 32 that no eye confuses
 NO_FLAG: Final = Flag(0)
+ALL_FLAGS: Final = Flag.GUEST_ENABLED | Flag.CHECK_SERVER_NAME
+_NO: Final = b"\x00"
 _YES: Final = b"\x01"
 
 
@@ -122,6 +124,8 @@ def _encode_bool(value: bool) -> bytes:  # noqa: FBT001  # an entry of the table
 
 
 def _decode_bool(value: bytes) -> bool:
+    if value not in (_NO, _YES):
+        raise DecodeError("expected 0 or 1 in one byte")
     return value == _YES
 
 
@@ -130,7 +134,10 @@ def _encode_flags(value: Flag) -> bytes:
 
 
 def _decode_flags(value: bytes) -> Flag:
-    return Flag(_text(1, 1)(value)[0])
+    flags = Flag(_text(1, 1)(value)[0])
+    if flags & ~ALL_FLAGS:
+        raise DecodeError(f"unknown flags {flags:02X}")
+    return flags
 
 
 _TEXT_LIMIT: Final = 64
@@ -161,7 +168,10 @@ def personalise(
 
     Raises:
         CryptoError: The attestation key is not a scalar of secp256k1. Nothing is written.
+        DecodeError: Owner and guest have one identity. Nothing is written.
     """
+    if given.settings.has_extensions and given.identity == given.guest_identity:
+        raise DecodeError("the guest needs an identity of its own")
     is_new = state.psk() is None
     _set_attestation_key(context, state, given, is_new=is_new)
     state.set_profile(
