@@ -159,7 +159,8 @@ class PycaCrypto:
             CryptoError: The key is not valid.
         """
         if curve is Curve.SECP256K1:
-            return _k1_private(private).sign(digest, hasher=None)
+            _check_scalar(curve, private)
+            return _K1SigningKey(private).sign(digest, hasher=None)
         return _r1_private(private).sign(digest, _ECDSA)
 
     def ecdsa_verify(self, curve: Curve, public: bytes, digest: bytes, signature: bytes) -> None:
@@ -294,6 +295,14 @@ def _r1_public(public: bytes) -> ec.EllipticCurvePublicKey:
     except ValueError:
         pass
     raise CryptoError("expected an uncompressed point of secp256r1")
+
+
+class _K1SigningKey(coincurve.PrivateKey):
+    """A valid scalar that signs; without the public keys, whose making costs more than signing."""
+
+    def __init__(self, scalar: bytes) -> None:  # coincurve's own would compute them
+        self.secret = scalar
+        self.context = coincurve.GLOBAL_CONTEXT
 
 
 def _k1_private(private: bytes) -> coincurve.PrivateKey:
