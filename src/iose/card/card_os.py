@@ -166,6 +166,7 @@ class CardOs:
         try:
             self._channels.registry = Registry() if stored is None else Registry.decode(stored)
         except DecodeError as error:
+            self._memory.unload()
             raise StoreError(f"the registry of the card is damaged: {error}") from error
 
     def _start(self) -> bytes:

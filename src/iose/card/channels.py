@@ -156,7 +156,6 @@ class LogicalChannels:
         instance = self._instances.get(entry.aid.value)
         if instance is None:
             instance = self._instances[entry.aid.value] = self._build(entry)
-        instance.context.invalidate_pins()
         response = instance.applet.select()
         self._selected[channel] = instance
         return response

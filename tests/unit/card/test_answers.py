@@ -57,6 +57,11 @@ def test_another_command_drops_what_the_card_holds(t1: ProbeCard, command: str):
     assert t1.send("00C0000006") == "6170706C65749000"
 
 
+def test_get_response_with_data_is_a_command_like_others(t1: ProbeCard):
+    t1.send("0006000A04")
+    assert t1.send("00C0000001AA06") == "6170706C65749000"
+
+
 def test_get_response_on_another_channel_reaches_the_applet_there(t1: ProbeCard):
     t1.send("00700001")
     t1.send("01A4040006A00000000102")

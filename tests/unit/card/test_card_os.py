@@ -156,6 +156,7 @@ def test_a_damaged_registry_stops_the_card(stored: bytes):
     card = ProbeCard(MemoryStore({REGISTRY_NAME: stored}), installed=False)
     with pytest.raises(StoreError, match="damaged"):
         card.card.power_on()
+    assert card.card._memory.get(REGISTRY_NAME) is None
     with pytest.raises(DecodeError):
         Registry.decode(stored)
 

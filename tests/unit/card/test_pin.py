@@ -3,6 +3,7 @@
 
 import pytest
 
+from iose.crypto.pyca import PycaCrypto
 from tests.support.memory_store import PowerFailure
 from tests.support.probe import PROBE, ProbeCard
 
@@ -122,6 +123,26 @@ def test_a_full_disk_compares_nothing(card: ProbeCard):
     card.store.full = True
     assert card.send(RIGHT) == "6581"
     assert card.send(STATE) == "00039000"
+
+
+def test_a_wrong_value_after_the_right_one_in_one_command_is_counted(card: ProbeCard):
+    pin = card.card._channels.selected(0).context.pin("user", max_tries=3)
+    assert pin.verify(b"0000")
+    assert not pin.verify(b"0001")
+    assert card.send("0001000001AA") == "AA9000"
+    assert card.again().send(STATE) == "00029000"
+
+
+def test_values_are_compared_in_constant_time(card: ProbeCard, monkeypatch: pytest.MonkeyPatch):
+    compared = []
+
+    def compare(_crypto: PycaCrypto, one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return True
+
+    monkeypatch.setattr(PycaCrypto, "constant_time_equal", compare)
+    assert card.send(WRONG) == "9000"
+    assert compared == [(b"0000\xff\xff\xff\xff", b"0001\xff\xff\xff\xff")]
 
 
 def test_a_value_set_and_given_in_one_command_counts_from_the_new_tries():

@@ -77,6 +77,24 @@ def test_a_crash_drops_the_volatile_state_of_its_applet_alone(card: ProbeCard):
     assert card.send("010B000000") == "029000"
 
 
+def test_a_crash_forgets_what_the_applet_writes_when_it_is_restarted(card: ProbeCard):
+    card.send(plan(WRITE_ON, "select"))
+    assert card.send("0005070001BB") == "6F00"
+    assert card.send("0002080001CC") == "9000"
+    assert f"{PROBE}/object/written" not in card.store.contents
+
+
+def test_a_reset_forgets_the_writes_of_an_interrupted_command(card: ProbeCard):
+    context = card.card._channels.selected(0).context
+    context.store.put("7", b"\xbb")
+    card.store.cut_at = card.store.steps
+    with pytest.raises(PowerFailure):
+        context.pin("user", max_tries=3).verify(b"0000")
+    card.card.reset()
+    assert card.send(GET) == "AA9000"
+    assert card.again().send(GET) == "AA9000"
+
+
 def test_a_card_without_listener_survives_a_crash():
     card = ProbeCard().on()
     object.__setattr__(card.services, "on_fault", None)
