@@ -4,8 +4,9 @@
 A log file is the supervisor's business: it opens it once and makes it everyone's stderr.
 """
 
-import sys
+import os
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -14,6 +15,7 @@ from iose.runtime.config import LogSettings
 
 SECRET_WORDS: Final = frozenset({"psk", "pin", "key", "secret", "secrets", "passphrase", "private"})
 REDACTED: Final = "[redacted]"
+STDERR: Final = 2
 
 
 def redact(
@@ -43,6 +45,19 @@ def configure_logs(settings: LogSettings) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(settings.level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: _StderrLogger(),
         cache_logger_on_first_use=False,
     )
+
+
+class _StderrLogger:
+    """Writes each line at once, whole, and drops one that cannot be written.
+
+    A full disk under the log must not stop a session halfway through its end.
+    """
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError):
+            os.write(STDERR, line.encode(errors="backslashreplace") + b"\n")
+
+    debug = info = warning = error = critical = exception = msg

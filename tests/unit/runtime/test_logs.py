@@ -18,8 +18,8 @@ from iose.runtime.logs import configure_logs, redact
 
 
 @pytest.fixture
-def stderr(capsys: pytest.CaptureFixture[str]):
-    yield lambda: capsys.readouterr().err
+def stderr(capfd: pytest.CaptureFixture[str]):
+    yield lambda: capfd.readouterr().err
 
     structlog.reset_defaults()
 
@@ -48,6 +48,22 @@ def test_events_below_the_level_are_not_written(stderr):
     written = stderr()
     assert "quiet" not in written
     assert "loud" in written
+
+
+def test_a_line_that_cannot_be_written_is_dropped_and_the_work_goes_on():
+    program = (
+        "import structlog\n"
+        "from iose.runtime.config import LogSettings\n"
+        "from iose.runtime.logs import configure_logs\n"
+        "configure_logs(LogSettings())\n"
+        "structlog.get_logger('x').info('lost', text='\\udc80')\n"
+        "print('going on')\n"
+    )
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=full, check=False
+        )
+    assert (done.returncode, done.stdout) == (0, b"going on\n")
 
 
 @pytest.mark.parametrize("name", ["psk", "user_pin", "PSK", "private_key", "guest_psk", "secret"])
