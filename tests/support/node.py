@@ -142,7 +142,7 @@ def read_access(told: Mapping[str, str]) -> NodeElement:
 
 @contextmanager
 def configured_node(
-    folder: Path, elements: int = 3, **tables: Mapping[str, object]
+    folder: Path, elements: int = 3, **tables: Mapping[str, Any]
 ) -> Iterator[LoggedNode]:
     """Run ``iose node run`` on a free port, its log in ``node.log`` beside the data.
 
@@ -152,7 +152,7 @@ def configured_node(
         tables: Tables of the configuration; ``node`` holds what stands outside of all tables.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "node.log"
+    log = Path(tables.get("log", {}).get("file") or folder / "node.log")
     log.touch()
     file = folder / "node.toml"
     file.write_text(_toml(folder / "data", log, elements, tables))
