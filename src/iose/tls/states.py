@@ -170,16 +170,17 @@ class StateMachine:
             )
         self._move(waiting.receive(message), allowed)
 
-    def require(self, given: LocalInput) -> None:
-        """Check that the engine waits for this from our caller.
+    def require(self, given: LocalInput) -> Pause:
+        """Return the state that waits for this from our caller.
 
         Raises:
-            LocalProtocolError: It does not; nothing changes.
+            LocalProtocolError: None does; nothing changes.
         """
-        if given not in TRANSITIONS[self._state]:
+        if given not in TRANSITIONS[self._state] or not isinstance(self._waiting, Pause):
             raise LocalProtocolError(
                 f"no {given.name.lower()} is wanted in state {self._state.name.lower()}"
             )
+        return self._waiting
 
     def resume(self, given: LocalInput, value: bytes = b"") -> None:
         """Give the waiting state what it asked our caller for, and move on.
@@ -188,9 +189,8 @@ class StateMachine:
             LocalProtocolError: The engine does not wait for this.
             IoseError: The waiting state refused it.
         """
-        self.require(given)
-        if isinstance(self._waiting, Pause):
-            self._move(self._waiting.resume(value), TRANSITIONS[self._state][given])
+        waiting = self.require(given)
+        self._move(waiting.resume(value), TRANSITIONS[self._state][given])
 
     def close(self) -> None:
         """End: the state and the secrets it holds are dropped."""

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from iose.tls import ServerEngine
-from iose.tls.constants import AlertDescription, ExtensionType, NamedGroup
-from iose.tls.extensions import ClientShares, KeyShareEntry, OfferedPsks
+from iose.crypto.base import HashAlgorithm
+from iose.tls import PreSharedKey, ServerEngine
+from iose.tls.constants import AlertDescription, CipherSuite, ExtensionType, NamedGroup
+from iose.tls.extensions import ClientShares, KeyShareEntry, OfferedPsks, PskIdentity
 from iose.tls.messages import ClientHello
 from iose.tls.transcript import Transcript
 from tests.support.engine_pair import PSK, client_config, server_config
@@ -126,3 +127,27 @@ def test_too_much_early_data_is_refused() -> None:
     for _ in range(2):
         server.engine.receive_data(plain_record(bytes(16_384), 23))
     check_refused(server.engine, plain_record(bytes(1), 23), A.UNEXPECTED_MESSAGE)
+
+
+def test_another_identity_may_not_change_the_suite() -> None:
+    long = PreSharedKey(b"long", bytes(48), HashAlgorithm.SHA384)
+    suites = (CipherSuite.TLS_AES_128_CCM_SHA256, CipherSuite.TLS_AES_256_GCM_SHA384)
+    first = replace(FIRST, cipher_suites=suites)
+    server = ServerEngine(server_config(PSK, long, groups=(NamedGroup.SECP256R1,), suites=suites))
+    server.receive_data(seal(first))
+    assert server.records_to_send()
+    psks = OfferedPsks((PskIdentity(b"long"),), (bytes(48),)).encode()
+    second = with_extensions(first, {E.KEY_SHARE: SHARE})
+    second = replace(second, extensions={**second.extensions, E.PRE_SHARED_KEY: psks})
+    check_refused(server, plain_record(second.encode()), A.ILLEGAL_PARAMETER)
+
+
+def test_an_unknown_identity_costs_what_its_binder_suggests() -> None:
+    long = PreSharedKey(b"long", bytes(48), HashAlgorithm.SHA384)
+    suites = (CipherSuite.TLS_AES_128_CCM_SHA256, CipherSuite.TLS_AES_256_GCM_SHA384)
+    hello = replace(FIRST, cipher_suites=suites[1:])
+    for identity in (b"long", b"nobody"):
+        server = ServerEngine(server_config(PSK, long, suites=suites))
+        psks = OfferedPsks((PskIdentity(identity),), (bytes(48),)).encode()
+        changed = replace(hello, extensions={**hello.extensions, E.PRE_SHARED_KEY: psks})
+        check_refused(server, plain_record(changed.encode()), A.DECRYPT_ERROR)

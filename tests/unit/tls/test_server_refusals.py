@@ -13,7 +13,9 @@ from iose.tls.extensions import (
     ClientVersions,
     KeyShareEntry,
     MaxFragmentLength,
+    OfferedPsks,
     ProtocolNames,
+    PskIdentity,
     PskModes,
     RecordSizeLimit,
     ServerName,
@@ -231,12 +233,10 @@ def test_wrong_identity_and_wrong_binder_look_alike() -> None:
 
 
 @pytest.mark.parametrize("size", [33, 48])
-def test_a_binder_of_another_size_is_a_wrong_one(size: int) -> None:
-    psks = "0015000f436c69656e745f6964656e7469747900000000"
-    binder = bytes((0, 1 + size, size)) + bytes(size)
-    hello = replace(
-        HELLO, extensions={**HELLO.extensions, E.PRE_SHARED_KEY: bytes.fromhex(psks) + binder}
-    )
+@pytest.mark.parametrize("identity", [b"Client_identity", b"Client_identitx"])
+def test_a_binder_of_another_size_is_a_wrong_one(size: int, identity: bytes) -> None:
+    psks = OfferedPsks((PskIdentity(identity),), (bytes(size),))
+    hello = replace(HELLO, extensions={**HELLO.extensions, E.PRE_SHARED_KEY: psks.encode()})
     check_refused(ServerEngine(server_config()), plain_record(hello.encode()), A.DECRYPT_ERROR)
 
 
