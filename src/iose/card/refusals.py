@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one mapping from a fault inside the card to the status word answered (house style §5).
+"""The one mapping from a fault inside the card to the status word answered.
 
 What is not a refusal on purpose is also told to the host, without a word of what it was about:
 messages of unexpected errors may hold secrets.

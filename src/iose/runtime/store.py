@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The persistent memory of one software element: one SQLite file (design.md §6).
+"""The persistent memory of one software element: one SQLite file (docs/architecture.md).
 
 Implements the card's ``NonVolatileStore``. A write is on the disk when it returns: WAL with
 ``synchronous=FULL`` syncs the log at each commit, and a torn tail of the log is ignored at the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The element host: software elements served over a Unix socket (design.md §4).
+"""The element host: software elements served over a Unix socket (docs/architecture.md).
 
 A node connects, holds elements, runs batches on them and lets them go; when it goes away, what it
 held loses its power. The elements come from an ``ElementRack``, handed in: this file knows

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who holds which element, and who waits for it (design.md §4, iose-server.md §5.7).
+"""Who holds which element, and who waits for it (docs/architecture.md, iose-server.md §5.7).
 
 Both planes take an element here before they touch it. Waiting is bounded and fair: the sources
 that wait take turns, each serving its own in order of arrival. Nothing here knows readers.

@@ -17,7 +17,7 @@ class TlsPeerError(RemoteProtocolError):
         self.alert = alert
 
 
-class AlertReceived(IoseError):  # noqa: N818  # the name of the house style
+class AlertReceived(IoseError):  # noqa: N818  # an outcome the peer chose, not a fault
     """The peer gave up on us.
 
     Attributes:

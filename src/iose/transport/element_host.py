@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's end of an element host: one Unix socket, many elements (design.md §4).
+"""The node's end of an element host: one Unix socket, many elements (docs/architecture.md).
 
 A link keeps one connection to a host and makes it again when the host comes back. Its readers are
 the elements of the host's inventory; what one of them waits for fails when the host dies.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which class bytes a card answers, hardened and compatible (design.md §8)."""
+"""Which class bytes a card answers, hardened and compatible (docs/security.md)."""
 
 import pytest
 

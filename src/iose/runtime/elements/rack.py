@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The elements of one host: a record each, and a few of them open (design.md §4).
+"""The elements of one host: a record each, and a few of them open (docs/architecture.md).
 
 An idle element is its record alone. Its store is opened when it is powered and stays open for a
 while after, as sessions come in bursts. What changes a record passes through here and is told.
