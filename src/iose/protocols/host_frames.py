@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames between a node and an element host: many elements, a batch per frame (docs/architecture.md).
+"""Frames between a node and an element host: many elements, a batch each (docs/architecture.md).
 
 A frame is a 4-byte length, then a request number, a kind and a body. Answers carry the number of
 their request and may come in any order; request 0 asks for no answer. One exchange can power an
