@@ -5,6 +5,7 @@ import pytest
 
 from iose.applets.tls_se import CommandSet, Personalisation, Settings, Wire, read_secrets
 from iose.applets.tls_se.curves import KeyParameter, domain_parameter
+from iose.applets.tls_se.endpoint import TestValues
 from iose.crypto.base import Curve, HashAlgorithm
 from tests.support.element import CRYPTO, DEMO_PSK, Element, demo, reference
 
@@ -305,6 +306,8 @@ class TestKeys:
         assert card.apdu("0088070101" + "07") == "6402"
         assert card.apdu("0082000100") == "6401"
         assert card.apdu("0089000100") == "6985"
+        assert card.apdu("0081000100") == card.apdu("0088060141" + public) == "9000"
+        assert card.apdu("0089000100") == "6985"
         assert card.apdu("0089FF0100") == "9000"
         assert keystore(card, "p01") == public
         assert card.apdu("0081000100") == "9000"
@@ -517,6 +520,28 @@ class TestStoreData:
         before = dict(card.store.contents)
         assert [card.apdu(block) for block in blocks][-1] == "6A80"
         assert card.store.contents == before
+
+    def test_keeps_the_secrets_it_leaves_out(self):
+        card = element(ADMIN, demo(is_final=False, guest_psk=b"\x11" * 32))
+        before = read_secrets(card.store.contents)
+        attestation = card.apdu("008406FE00")
+        assert card.apdu("00E2800000") == "9000"
+        assert read_secrets(card.store.contents) == before
+        assert card.apdu("008406FE00") == attestation
+
+    def test_locks_at_once(self):
+        card = element(ADMIN, demo(Settings(Wire.COMPATIBLE), is_final=False))
+        assert keystore(card, "c00") == "OK"
+        assert card.apdu("00E2800000") == "9000"
+        assert card.apdu("00DA00FF043F30300A") == card.apdu("00D8FF030101") == "6985"
+        assert card.apdu("80D8000000") == "6E00"
+
+    def test_the_constants_of_test_mode_end_with_it(self):
+        card = element(ADMIN, demo(Settings(Wire.COMPATIBLE), is_final=False))
+        assert card.apdu("00DA000320" + "11" * 32) == "9000"
+        parameters = Personalisation(settings=Settings(Wire.COMPATIBLE)).encode()
+        assert card.apdu(f"00E28000{len(parameters):02X}{parameters.hex()}") == "9000"
+        assert card.card._channels.selected(0).applet._session.test_values == TestValues()
 
     def test_is_bounded(self):
         card = element(ADMIN, demo(is_final=False))

@@ -377,6 +377,11 @@ class TestPskChange:
     def test_a_wrong_length_ends_the_session(self, payload: str):
         assert Lines()(f"?AA{payload}") == ABORT
 
+    def test_compares_in_constant_time(self, monkeypatch: pytest.MonkeyPatch):
+        lines = Lines()
+        monkeypatch.setattr(type(CRYPTO), "constant_time_equal", lambda *_: True)
+        assert lines(f"?AA{NEW}{NEW}") == NEW
+
     def test_ten_wrong_in_a_row_lock_it_until_the_administrator_comes(self):
         lines = Lines()
         for _ in range(10):
@@ -425,6 +430,13 @@ class TestGuest:
         lines = Lines()
         assert lines("t001234") == "OK"
         assert lines(line, GUEST) not in ("ERROR", ABORT)
+
+    @pytest.mark.parametrize("line", ["?0C", "?0D"])
+    def test_may_not_see_the_handshake_secret_even_where_the_owner_does(self, line: str):
+        lines = Lines(demo(shows_handshake_secret=True))
+        guest = ApplicationSession(is_guest=True, handshake_secret=SECRET)
+        assert lines(line, ApplicationSession(handshake_secret=SECRET)) == SECRET.hex().upper()
+        assert lines(line, guest) == "ERROR"
 
     def test_may_disconnect(self):
         assert Lines()("?02", GUEST) == ABORT

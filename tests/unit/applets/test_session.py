@@ -572,6 +572,16 @@ def keystore_apdu(element: Element, line: bytes) -> str:
     return element.apdu(f"00DA00FF{len(line):02X}{line.hex()}")
 
 
+def test_a_reset_forgets_a_half_fetched_answer():
+    client = reference_client(Element(demo(CHIP)))
+    client.engine.start()
+    (hello,) = client.engine.records_to_send()
+    client.element.transmit(CommandApdu(0, 0xD8, 0, 1, hello[:240]))
+    assert client.element.apdu(f"00D80002{len(hello) - 240:02X}{hello[240:].hex()}") == "9FF0"
+    assert client.element.apdu("00C00000F0").endswith("9F12")
+    assert reference_client(client.element).connect().status == 0x9001
+
+
 @pytest.mark.parametrize("line", [b"?A500\n", b"?06other\n"])
 def test_a_guest_stays_one_whatever_changes_during_its_handshake(line: bytes):
     client = guest_session()

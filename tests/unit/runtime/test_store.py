@@ -401,6 +401,16 @@ def test_a_damaged_file_is_read_or_refused(path: Path, key: bytes | None):
             contents(path, key)
 
 
+def test_a_value_the_medium_refuses_leaves_room_for_the_next(path: Path):
+    store = SqliteStore(path)
+    store._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1000)
+    with pytest.raises(StoreError, match="too big"):
+        store.write({"a": b"1", "b": bytes(2000)})
+    store.write({"c": b"3"})
+    assert store.load() == {"c": b"3"}
+    store.close()
+
+
 def test_a_folder_that_cannot_be_synced_is_told(path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(_descriptor: int) -> None:
         raise OSError(errno.EIO, "Input/output error")

@@ -239,10 +239,10 @@ class ElementState:
         return self.text(Name.PSK_FAILURES, b"\x00")[0]
 
     def set_psk_failures(self, count: int) -> None:
-        """Set the number of wrong old PSKs in a row; zero costs no write when it is zero."""
+        """Set the number of wrong old PSKs in a row."""
         if count:
             self._store.put(Name.PSK_FAILURES, bytes((count,)))
-        elif self._store.get(Name.PSK_FAILURES) is not None:
+        else:
             self._store.delete(Name.PSK_FAILURES)
 
     @property
