@@ -165,6 +165,11 @@ class TestMemory:
         assert card.apdu("00D007FF01AB") == "9000"
         assert card.apdu("00B007FF01") == "AB9000"
 
+    def test_an_emptied_record_leaves_nothing_in_it(self):
+        card = element()
+        assert keystore(card, "Z00secret") == keystore(card, "Z00") == "OK"
+        assert card.apdu("00B0000040") == "00" * 64 + "9000"
+
     def test_keystore_records_lie_in_it(self):
         card = element()
         assert keystore(card, "Z01text") == "OK"

@@ -318,8 +318,8 @@ def test_aes_under_a_seed():
     assert lines.bytes(b"A80" + bytes.fromhex(plain) + b"\r\n") == bytes.fromhex(cipher)
     assert lines("A40" + plain * 2) == cipher * 2
     assert lines("A00" + plain[2:]) == lines("A00") == lines("A01" + plain) == "ERROR"
-    assert lines("t0100") == "OK"
-    assert lines("A01" + plain) == "ERROR"
+    assert lines("t01" + "00" * 15) == "OK"
+    assert lines("A01" + plain) == lines("a01" + plain) == "ERROR"
 
 
 def test_proves_knowledge_of_the_handshake_secret():

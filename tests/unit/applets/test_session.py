@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS sessions with an element: handshakes, manners of both wires, limits, and every way to end."""
 
+from contextlib import suppress
+
 import pytest
 
 from iose.applets.tls_se import CommandSet, Flag, Limits, Settings, Wire
 from iose.crypto.base import Curve, HashAlgorithm
 from iose.iso7816.apdu import CommandApdu
-from iose.tls import AlertReceived, PreSharedKey
-from iose.tls.constants import AlertDescription, CipherSuite, ContentType, NamedGroup
+from iose.tls import AlertReceived, ClientConfig, PreSharedKey
+from iose.tls.client import hello as client_hello
+from iose.tls.constants import (
+    AlertDescription,
+    CipherSuite,
+    ContentType,
+    ExtensionType,
+    NamedGroup,
+)
 from iose.tls.events import HandshakeComplete, PeerClosed
 from tests.support.element import (
     CRYPTO,
@@ -162,6 +171,25 @@ class TestReference:
         assert after_hello(element.statuses[1:]) == after_hello(recorded_statuses(name))
         assert client.received == b""
         assert reference_client(element).connect().status == 0x9001
+
+    @pytest.mark.parametrize(
+        ("settings", "status"), [(REFERENCE, 0x9001), (Settings(), 0x9002)], ids=str
+    )
+    def test_takes_a_hello_without_psk_modes_unless_hardened(
+        self, monkeypatch: pytest.MonkeyPatch, settings: Settings, status: int
+    ):
+        offered = client_hello._fixed_extensions
+
+        def without_modes(config: ClientConfig) -> dict[int, bytes]:
+            kept = offered(config)
+            del kept[ExtensionType.PSK_KEY_EXCHANGE_MODES]
+            return kept
+
+        monkeypatch.setattr(client_hello, "_fixed_extensions", without_modes)
+        client = reference_client(Element(demo(settings)))
+        with suppress(AlertReceived):
+            client.connect()
+        assert client.status == status
 
     def test_refuses_a_hello_without_psk_as_recorded(self):
         element = Element(reference())
@@ -497,6 +525,12 @@ class TestFailures:
         data = bytes.fromhex(record)
         assert str(client.element.transmit(CommandApdu(0, 0xD8, 0, 3, data)).status) == "6D02"
         assert client.command("?01still here") == "still here"
+
+    def test_a_reset_forgets_the_fragments_before_it(self, settings: Settings):
+        client = opened(demo(settings))
+        assert client.element.apdu("00D8000103170303") == "9000"
+        client.element.reset_session()
+        assert client.element.apdu("00D80002020000") == "6D02"
 
     def test_a_first_fragment_forgets_what_came_before(self, settings: Settings):
         client = opened(demo(settings))

@@ -22,7 +22,6 @@ SEED_LIMIT: Final = 64
 SEED_LIMIT_2_18: Final = 32
 NEW_SEED_SIZE: Final = 32
 AES_KEY_SIZE: Final = 16
-AES_BLOCK_SIZE: Final = 16
 _MODE: Final = 0xF0
 _BINARY: Final = 0x80
 _PIPE: Final = 0x40
@@ -118,10 +117,7 @@ class SeedCommands:
         return _modal_reply(index, decrypt(tree.seed[:AES_KEY_SIZE], payload))
 
     def _aes_tree(self, index: int, payload: bytes) -> Tree | None:
-        tree = self._modal_tree(index)
-        if tree is None or len(tree.seed) < AES_KEY_SIZE:
-            return None
-        return tree if payload and len(payload) % AES_BLOCK_SIZE == 0 else None
+        return self._modal_tree(index) if payload else None  # other sizes are a CryptoError
 
     def _modal_tree(self, index: int) -> Tree | None:
         if index & _MODE & ~(_BINARY | _PIPE):
