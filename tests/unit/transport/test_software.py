@@ -10,6 +10,7 @@ from iose.iso7816.status import StatusWord
 from iose.transport.base import Connection, Reader
 from iose.transport.errors import NoCardError, TransportError
 from iose.transport.software import SoftwareReader
+from iose.wire.errors import LocalProtocolError
 from tests.support.probe import ProbeCard
 
 pytestmark = pytest.mark.anyio
@@ -93,6 +94,13 @@ async def test_a_card_is_held_by_one_connection_at_a_time(reader: Reader):
     again = await reader.connect()
     await connection.close()
     assert (await again.transmit(CommandApdu(0, 0x01, 0, 0))).status == StatusWord.OK
+
+
+async def test_a_closed_connection_leaves_its_card_without_power(card: ProbeCard, reader: Reader):
+    connection = await reader.connect()
+    await connection.close()
+    with pytest.raises(LocalProtocolError, match="no power"):
+        card.card.process(bytes(4))
 
 
 async def test_a_closed_connection_sends_nothing(reader: Reader):
