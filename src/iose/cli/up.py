@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``iose up``: a node with software elements, ready in seconds, that prints their URIs."""
 
+import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -96,13 +98,20 @@ def _print_examples(address: str, element: dict[str, str]) -> None:
     print(f"""
 Try it, from another terminal:
 
-  iose call '{element["uri"]}?00'
+  {_program()} call '{element["uri"]}??00'
 
   openssl s_client -quiet -tls1_3 -connect {address} -servername {element["sen"]} \\
     -groups P-256 -ciphersuites TLS_AES_128_CCM_SHA256 \\
     -psk_identity {element["psk_identity"]} \\
     -psk {psk}
   and type ?00 (version), g00 (make a key), p00 (its public key), ?02 (end).""")
+
+
+def _program() -> str:
+    """Return how the reader calls iose: a checkout's own program is seldom on the PATH."""
+    called, found = Path(sys.argv[0]), shutil.which("iose")
+    is_on_path = found is not None and Path(found).resolve() == called.resolve()
+    return "iose" if is_on_path or called.name != "iose" else shlex.quote(str(called))
 
 
 def _report(name: str, what: str, number: int) -> None:

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,27 @@ def test_up_announces_one_line_with_the_documented_fields(node: RunningNode):
         assert item.keys() == {"seid", "sen", "uri", "psk_identity"}
         uri = rf"keyS://{item['sen']}:[0-9a-f]{{64}}@{node.ready['front']}/"
         assert re.fullmatch(uri, item["uri"])
+
+
+@pytest.mark.parametrize("is_on_path", [True, False])
+def test_what_up_tells_to_try_works_as_printed(tmp_path: Path, is_on_path):
+    program = Path(sys.executable).parent / "iose"
+    path = f"{program.parent}:/usr/bin:/bin" if is_on_path else "/usr/bin:/bin"
+    environment = {"PATH": path, "HOME": str(tmp_path)}
+    command = [program, "up", "--front", "127.0.0.1:0", "--elements", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            printed = "".join(iter(process.stdout.readline, "Stop with Ctrl-C.\n"))
+            (call,) = re.findall(r"^  (\S*iose call .*)$", printed, re.MULTILINE)
+            (client,) = re.findall(r"^  (openssl(?:.*\\\n)*.*)$", printed, re.MULTILINE)
+            for line in (call, f"(echo '?00'; sleep 1; echo '?02') | {client}"):
+                done = subprocess.run(
+                    ["sh", "-c", line], env=environment, capture_output=True, text=True, check=False
+                )
+                assert "keystore" in done.stdout, done
+        finally:
+            process.terminate()
+    assert call.startswith("iose call" if is_on_path else f"{program} call")
 
 
 def test_openssl_is_answered_by_every_element(node: RunningNode):
