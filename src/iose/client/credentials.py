@@ -3,16 +3,17 @@
 
 The file is replaced as a whole, under a lock, so that it is found either before or after a
 change. While a PSK is being changed the old and the new one are both kept: when the element's
-last word is lost, nobody else knows which of them holds.
+last word is lost, nobody else knows which of them holds. What one program wrote down, another
+replaces only if it knows of it.
 """
 
 import fcntl
 import json
 import os
 import stat
-import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,8 @@ FORMAT_VERSION: Final = 1
 MAX_FILE_SIZE: Final = 16 * 1024 * 1024  # some 60 000 elements; a larger file is not ours
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
+LOCK_TIMEOUT_S: Final = 10.0  # who holds it writes one small file
+_LOCK_POLL_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Credential:
                 host=self.address.host,
                 port=self.address.port,
                 psk=psk,
-                identity=self.identity,
+                identity=self.identity or "",
             )
 
     @property
@@ -77,7 +80,16 @@ class CredentialsStore:
     """The credentials in one file; nothing is read before it is asked for, nothing is cached."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = default_path() if path is None else path
+        self._path = path
+
+    @property
+    def path(self) -> Path:
+        """The file; by default this user's, looked for when it is needed.
+
+        Raises:
+            CredentialsError: This user has no home.
+        """
+        return default_path() if self._path is None else self._path
 
     def credentials(self) -> list[Credential]:
         """Return all credentials, sorted by element.
@@ -116,6 +128,27 @@ class CredentialsStore:
         """
         self._update(lambda kept: [*_others(kept, credential), credential])
 
+    def replace(self, before: Credential | None, after: Credential) -> bool:
+        """Keep a credential if the file holds what the caller believes; return whether it did.
+
+        Args:
+            before: What it should hold for this element and identity; None when nothing.
+            after: What takes its place.
+
+        Raises:
+            CredentialsError: The file cannot be used; it is unchanged.
+        """
+        is_known = False
+
+        def change(kept: list[Credential]) -> list[Credential]:
+            nonlocal is_known
+            current = next((one for one in kept if _is_same_entry(one, after)), None)
+            is_known = current == before
+            return [*_others(kept, after), after] if is_known else kept
+
+        self._update(change)
+        return is_known
+
     def remove(self, address: ElementAddress, identity: str | None = None) -> int:
         """Forget the credentials of an element, or of one identity; return how many there were.
 
@@ -138,12 +171,15 @@ class CredentialsStore:
         return before - after
 
     def _update(self, change: Callable[[list[Credential]], list[Credential]]) -> None:
+        path = Path(os.path.realpath(self.path))  # a link stays a link
         try:
-            self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-            with _locked(self.path):
-                _replace(self.path.resolve(), _encode(change(self._read())))
+            path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            with _locked(path):
+                kept = self._read()
+                if (changed := change(kept)) != kept:
+                    _replace(path, _encode(changed))
         except OSError as fault:
-            raise CredentialsError(f"{self.path}: {fault.strerror}") from None
+            raise _unusable(path, fault) from None
 
     def _read(self) -> list[Credential]:
         try:
@@ -153,46 +189,83 @@ class CredentialsStore:
         except FileNotFoundError:
             return []
         except OSError as fault:
-            raise CredentialsError(f"{self.path}: {fault.strerror}") from None
+            raise _unusable(self.path, fault) from None
 
 
 def default_path() -> Path:
-    """Return the file of this user: IOSE_CREDENTIALS, or its place by the XDG rules."""
+    """Return the file of this user: IOSE_CREDENTIALS, or its place by the XDG rules.
+
+    Raises:
+        CredentialsError: This user has no home, and the environment names no place.
+    """
     if chosen := os.environ.get(PATH_VARIABLE):
         return Path(chosen)
     folder = os.environ.get("XDG_CONFIG_HOME", "")
     # relative paths are to be ignored (XDG Base Directory Specification 0.8)
-    base = Path(folder) if folder.startswith("/") else Path.home() / ".config"
+    try:
+        base = Path(folder) if folder.startswith("/") else Path.home() / ".config"
+    except RuntimeError:  # Path.home says so
+        raise CredentialsError(
+            "this user has no home folder to keep credentials in",
+            hint=f"name a file for them in {PATH_VARIABLE}",
+        ) from None
     return base / "iose" / "credentials"
+
+
+def _unusable(path: Path, fault: OSError) -> CredentialsError:
+    return CredentialsError(
+        f"{path}: {fault.strerror}", hint=f"another file can be named in {PATH_VARIABLE}"
+    )
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     # beside the file, since the file itself is replaced
-    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    descriptor = _create(f"{path}.lock", os.O_RDWR)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        while not _is_taken(descriptor):
+            if time.monotonic() > deadline:
+                raise CredentialsError(
+                    f"{path}: another program has kept it locked for {LOCK_TIMEOUT_S:g} s",
+                    hint="find out which one, and end it",
+                )
+            time.sleep(_LOCK_POLL_S)
         yield
     finally:
         os.close(descriptor)
 
 
-def _replace(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+def _is_taken(descriptor: int) -> bool:
     try:
-        with open(descriptor, "wb") as file:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)  # of a program that was killed; we hold the lock
+    try:
+        with open(_create(str(draft), os.O_WRONLY | os.O_EXCL), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        draft.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _create(path: str, flags: int) -> int:
+    # a link that somebody else put there would lead astray
+    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
 
 
 def _check_private(path: Path, status: os.stat_result) -> None:
@@ -206,12 +279,12 @@ def _check_private(path: Path, status: os.stat_result) -> None:
         raise CredentialsError(f"{path}: belongs to another user")
 
 
+def _is_same_entry(one: Credential, other: Credential) -> bool:
+    return (one.address, one.identity) == (other.address, other.identity)
+
+
 def _others(kept: list[Credential], credential: Credential) -> Iterator[Credential]:
-    return (
-        one
-        for one in kept
-        if (one.address, one.identity) != (credential.address, credential.identity)
-    )
+    return (one for one in kept if not _is_same_entry(one, credential))
 
 
 def _encode(credentials: list[Credential]) -> bytes:
@@ -231,16 +304,17 @@ def _encode(credentials: list[Credential]) -> bytes:
 
 
 def _decode(path: Path, content: bytes) -> list[Credential]:
-    try:
+    kept = version = None
+    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError, ElementUriError):
         document = json.loads(content)  # a file cut at the size limit is no document
-        version = document["version"]
-        if version == FORMAT_VERSION:
-            return [_decode_entry(entry) for entry in document["credentials"]]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ElementUriError):
-        raise CredentialsError(  # the content is not repeated: it holds keys
-            f"{path}: not a credentials file",
-            hint="move it away and set the credentials again",
-        ) from None
+        if (version := document["version"]) == FORMAT_VERSION:
+            kept = [_decode_entry(entry) for entry in document["credentials"]]
+    if kept is not None:
+        return kept
+    if version in (None, FORMAT_VERSION):  # what went wrong is not repeated: it quotes keys
+        raise CredentialsError(
+            f"{path}: not a credentials file", hint="move it away and set the credentials again"
+        )
     raise CredentialsError(
         f"{path}: expected version {FORMAT_VERSION}, found another",
         hint="it was written by a newer iose: upgrade this one",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The credentials file: private, replaced as a whole, and never forgetting a key too early."""
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -124,6 +125,15 @@ def test_refuses_a_file_open_to_others(store, mode):
                 ],
             }
         ),
+        json.dumps(
+            {
+                "version": 1,
+                "credentials": [
+                    {"sen": "a", "host": "b", "port": 1, "identity": None, "psk": OLD.hex()}
+                ],
+            }
+        ),
+        '{"version": null}',
         "[" * 100_000,
     ],
 )
@@ -133,6 +143,7 @@ def test_refuses_what_is_not_a_credentials_file_without_repeating_it(store, cont
     with pytest.raises(CredentialsError, match="not a credentials file") as caught:
         store.credentials()
     assert OLD.hex() not in str(caught.value)
+    assert caught.value.__context__ is None  # a decoder's error quotes the file
     with pytest.raises(CredentialsError):
         store.save(Credential(ADDRESS, NEW))
     assert store.path.read_text() == content
@@ -167,12 +178,94 @@ def test_a_folder_that_cannot_be_made_is_a_declared_error(tmp_path):
         store.credentials()
 
 
-def test_a_link_to_the_file_stays_a_link(tmp_path):
+def test_a_link_to_the_file_stays_a_link_and_both_take_the_same_lock(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real" / "credentials")
     CredentialsStore(tmp_path / "link").save(Credential(ADDRESS, OLD))
     assert (tmp_path / "link").is_symlink()
     assert CredentialsStore(tmp_path / "real" / "credentials").find(ADDRESS) is not None
+    assert [path.name for path in tmp_path.iterdir() if "lock" in path.name] == []
+
+
+def test_links_that_go_round_are_a_declared_error(tmp_path):
+    (tmp_path / "one").symlink_to(tmp_path / "two")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    with pytest.raises(CredentialsError):
+        CredentialsStore(tmp_path / "one").credentials()
+    with pytest.raises(CredentialsError):
+        CredentialsStore(tmp_path / "one").save(Credential(ADDRESS, OLD))
+
+
+@pytest.mark.parametrize("name", ["credentials.lock", ".credentials.new"])
+def test_a_planted_link_leads_nowhere(tmp_path, name):
+    victim = tmp_path / "victim"
+    (tmp_path / name).symlink_to(victim)
+    store = CredentialsStore(tmp_path / "credentials")
+    if name.endswith("lock"):
+        with pytest.raises(CredentialsError):
+            store.save(Credential(ADDRESS, OLD))
+    else:
+        store.save(Credential(ADDRESS, OLD))
+        assert store.find(ADDRESS).psk == OLD
+    assert not victim.exists()
+
+
+def test_what_a_killed_program_left_is_cleared_away(store):
+    store.save(Credential(ADDRESS, OLD))
+    draft = store.path.with_name(".credentials.new")
+    draft.write_text("half a file")
+    store.save(Credential(ADDRESS, NEW))
+    assert store.find(ADDRESS).psk == NEW
+    assert not draft.exists()
+
+
+def test_the_umask_does_not_open_the_file_to_others(store):
+    before = os.umask(0)
+    try:
+        store.save(Credential(ADDRESS, OLD))
+    finally:
+        os.umask(before)
+    for path in (store.path, store.path.with_name("credentials.lock")):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(store.path.parent.stat().st_mode) == 0o700
+
+
+def test_a_lock_that_is_never_given_back_is_told(store, monkeypatch):
+    monkeypatch.setattr("iose.client.credentials.LOCK_TIMEOUT_S", 0.05)
+    store.save(Credential(ADDRESS, OLD))
+    with store.path.with_name("credentials.lock").open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(CredentialsError, match="locked for") as caught:
+            store.save(Credential(ADDRESS, NEW))
+        assert caught.value.hint
+        assert store.find(ADDRESS).psk == OLD
+    store.save(Credential(ADDRESS, NEW))
+
+
+def test_replaces_only_what_the_caller_knows_of(store):
+    old, new = Credential(ADDRESS, OLD), Credential(ADDRESS, NEW)
+    assert not store.replace(old, new)
+    assert store.credentials() == []
+    assert store.replace(None, old)
+    assert not store.replace(None, new)
+    assert not store.replace(new, new)
+    assert store.find(ADDRESS) == old
+    guest = Credential(ADDRESS, NEW, identity="guest")
+    assert store.replace(None, guest)
+    assert store.replace(old, old.begin_change(NEW))
+    assert not store.replace(old, old)
+    assert store.find(ADDRESS, old.identity).candidates == (NEW, OLD)
+    assert store.find(ADDRESS, "guest") == guest
+
+
+def test_what_changes_nothing_writes_nothing(store):
+    assert store.remove(ADDRESS) == 0
+    assert not store.path.exists()
+    store.save(Credential(ADDRESS, OLD))
+    inode = store.path.stat().st_ino
+    store.save(Credential(ADDRESS, OLD))
+    store.replace(None, Credential(ADDRESS, NEW))
+    assert store.path.stat().st_ino == inode
 
 
 def _save_many(path: Path, sen: str) -> None:
@@ -215,3 +308,18 @@ def test_the_place_of_the_file_follows_the_environment(monkeypatch, tmp_path):
     assert default_path() == Path("/elsewhere/iose/credentials")
     monkeypatch.setenv("IOSE_CREDENTIALS", "/chosen")
     assert default_path() == Path("/chosen")
+    assert CredentialsStore().path == Path("/chosen")
+
+
+def test_a_user_without_a_home_is_told_when_the_file_is_needed(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("IOSE_CREDENTIALS", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    store = CredentialsStore()
+    for use in (store.credentials, lambda: store.save(Credential(ADDRESS, OLD))):
+        with pytest.raises(CredentialsError, match="no home") as caught:
+            use()
+        assert "IOSE_CREDENTIALS" in caught.value.hint
