@@ -15,6 +15,7 @@ from iose.client.codec import Command
 from iose.client.commands import replace_psk
 from iose.client.credentials import Credential
 from iose.client.errors import (
+    CredentialsError,
     HandshakeError,
     KeystoreError,
     PskChangeError,
@@ -32,6 +33,7 @@ from iose.wire.errors import IoseError, LocalProtocolError
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT_S: Final = 30.0
+MAX_TIMEOUT_S: Final = 86_400.0  # a day: no session lasts that long, and every clock can count it
 _CLOSE_TIMEOUT_S: Final = 1.0  # a farewell is not worth a wait
 _CRYPTO: Final = PycaCrypto()
 
@@ -69,9 +71,17 @@ OpenLink = Callable[[str, int, float], Awaitable[Link]]
 
 
 class Dialogue:
-    """The state of one caller's conversation; not for use by several at once."""
+    """The state of one caller's conversation; not for use by several at once.
+
+    Raises:
+        LocalProtocolError: The timeout is not above 0, or more than a day.
+    """
 
     def __init__(self, access: Access, open_link: OpenLink, timeout_s: float) -> None:
+        if not 0 < timeout_s <= MAX_TIMEOUT_S:
+            raise LocalProtocolError(
+                f"expected a timeout above 0 and up to {MAX_TIMEOUT_S:g} s, found {timeout_s:g} s"
+            )
         self._access = access
         self._credential = access.credential
         self._open_link = open_link
@@ -115,7 +125,7 @@ class Dialogue:
                 fault = refusal
                 continue
             if self._credential.pending_psk is not None:
-                self._keep(self._credential.confirm(psk))
+                self._settle(self._credential.confirm(psk))
             return
         if fault is not None:
             raise fault
@@ -125,7 +135,8 @@ class Dialogue:
 
         Raises:
             KeystoreError: The element refused; the session goes on.
-            AnswerError: The answer is not what the command promises.
+            AnswerError: The answer is not what the command promises; the session is closed, for
+                the next answer could be another command's.
             SessionClosedError: The session is over.
             SessionTimeoutError: The answer takes too long; the session is closed.
             LocalProtocolError: The command is too long; the session goes on.
@@ -139,12 +150,12 @@ class Dialogue:
             self._check_idle(link, session)
             session.send_line(command.line)
             answer = await self._await_answer(link, session, command.line)
-        except LocalProtocolError:
+            return command.read_answer(answer)
+        except (LocalProtocolError, KeystoreError):
             raise
         except BaseException:
             self._drop()
             raise
-        return command.read_answer(answer)
 
     async def change_psk(self, new: bytes) -> None:
         """Change the PSK and open a session with it; both keys are kept until one is confirmed.
@@ -154,7 +165,8 @@ class Dialogue:
             PskChangeError: It keeps the old PSK, or which one it keeps could not be found out:
                 then both stay in the credentials store, and the next session settles it.
             SessionClosedError: The session is over; nothing was changed.
-            CredentialsError: The keys cannot be written down; nothing was changed.
+            CredentialsError: The keys cannot be written down, or another program wrote down others
+                meanwhile; nothing was changed.
             LocalProtocolError: The new PSK is the old one, or is not 32 bytes.
             IoseError: One of these.
         """
@@ -165,13 +177,13 @@ class Dialogue:
             raise LocalProtocolError("the new PSK is the old one")
         if self._session is None:
             raise SessionClosedError("the session is closed", command_sent=False)
-        self._keep(settled.begin_change(new))
+        self._write_down(settled, new)
         lost: IoseError | None = None
         try:
             await self.exchange(command)
         except IoseError as fault:
             if _is_unchanged(fault):
-                self._keep(settled)
+                self._settle(settled)
                 raise
             lost = fault  # whether it was obeyed is what the next session finds out
         await self.close()
@@ -202,6 +214,7 @@ class Dialogue:
     async def _open_with(self, psk: bytes) -> None:
         deadline = time.monotonic() + self._timeout_s
         uri = self._access.uri
+        session = ElementSession(self._access.client_config(psk))
         try:
             link = await self._open_link(uri.host, uri.port, self._timeout_s)
         except OSError as fault:
@@ -209,7 +222,6 @@ class Dialogue:
                 f"nothing answers at {uri.host} port {uri.port}: {_reason(fault)}",
                 hint="check host and port, and that the node runs",
             ) from None
-        session = ElementSession(self._access.client_config(psk))
         try:
             await self._shake_hands(link, session, deadline)
         except BaseException:
@@ -258,9 +270,23 @@ class Dialogue:
             answer = session.next_answer() or b""  # raises: the session is over
         return answer
 
-    def _keep(self, credential: Credential) -> None:
-        self._access.store.save(credential)
-        self._credential = credential
+    def _write_down(self, settled: Credential, new: bytes) -> None:
+        store, asked = self._access.store, settled.begin_change(new)
+        if not (store.replace(settled, asked) or store.replace(None, asked)):
+            raise CredentialsError(
+                f"the credentials hold another PSK of {settled.address} than this session's",
+                hint="connect with that one, or remove it: iose credentials list shows it",
+            )
+        self._credential = asked
+
+    def _settle(self, settled: Credential) -> None:
+        # what another program wrote down meanwhile is newer than what we know
+        try:
+            self._access.store.replace(self._credential, settled)
+        except BaseException:
+            self._drop()
+            raise
+        self._credential = settled
 
     def _drop(self) -> None:
         if self._link is not None:
@@ -284,8 +310,10 @@ def _is_unchanged(fault: IoseError) -> bool:
 
 
 def _left(deadline: float) -> float:
-    # never 0, which sockets take for "do not wait at all"
-    return max(deadline - time.monotonic(), 0.001)
+    # who sends without end is given up too: never 0, which sockets take for "do not wait at all"
+    if (left := deadline - time.monotonic()) <= 0:
+        raise TimeoutError
+    return left
 
 
 def _reason(fault: OSError) -> str:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A conversation with a scripted element: sessions, answers, failures, and the change of key."""
 
+import itertools
+
 import pytest
 
 from iose.client import commands
@@ -245,6 +247,36 @@ def test_an_endless_answer_ends_the_session(dial):
         element.version()
 
 
+@pytest.mark.parametrize("answer", [b"OK\r\n", b"04\r\n04\r\n", b"\r\n", b"zz" * 65 + b"\r\n"])
+def test_an_answer_of_the_wrong_form_ends_the_session(dial, answer):
+    scripted = ScriptedElement(OLD, lambda _line: answer)
+    element = dial(scripted)
+    element.open()
+    with pytest.raises(AnswerError):
+        element.public_key(0)
+    assert scripted.links[0].is_closed
+    with pytest.raises(SessionClosedError):
+        element.version()
+
+
+def test_who_sends_without_end_is_given_up_in_time(dial, monkeypatch):
+    clock = itertools.count(0.0, 0.5)
+    monkeypatch.setattr("iose.client.dialogue.time.monotonic", lambda: next(clock))
+    scripted = ScriptedElement(OLD, lambda _line: [*[b"x"] * 30, b"\n"])
+    element = dial(scripted)
+    element.open()
+    scripted.piece = 23  # one record at a time
+    with pytest.raises(SessionTimeoutError):
+        element.version()
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("nan"), float("inf"), 86_401.0])
+def test_a_timeout_is_a_time(timeout_s, store):
+    credential = Credential(URI.address, OLD)
+    with pytest.raises(LocalProtocolError, match="expected a timeout"):
+        Dialogue(Access(URI, credential, store), ScriptedElement(OLD).open_link, timeout_s)
+
+
 def test_a_line_longer_than_a_record_is_refused_and_the_session_goes_on(dial):
     element = dial(ScriptedElement(OLD))
     element.open()
@@ -350,6 +382,51 @@ def test_a_pending_change_survives_when_neither_key_works(dial, store):
     with pytest.raises(AuthenticationError):
         dial(ScriptedElement(bytes(32)), pending=NEW).open()
     assert store.find(URI.address).candidates == (NEW, OLD)
+
+
+def test_an_idle_program_does_not_forget_the_key_another_one_has_set(dial, store):
+    scripted = ScriptedElement(OLD)
+    idle, busy = dial(scripted), dial(scripted)
+    idle.open()
+    scripted.links[0].end_by_itself()
+    busy.open()
+    busy.change_psk(NEW)
+    with pytest.raises(CredentialsError, match="another PSK"):
+        idle.change_psk(bytes(32))
+    assert store.find(URI.address).candidates == (NEW,)
+    assert scripted.psk == NEW
+
+
+def test_a_refusal_does_not_undo_what_another_program_wrote_down_meanwhile(dial, store):
+    def answer(_line):
+        store.save(Credential(URI.address, bytes(32)))
+        return b"ERROR\r\n"
+
+    element = dial(ScriptedElement(OLD, answer))
+    element.open()
+    with pytest.raises(KeystoreError):
+        element.change_psk(NEW)
+    assert store.find(URI.address).candidates == (bytes(32),)
+    assert element.has_psk(OLD)
+
+
+def test_a_late_confirmation_does_not_undo_a_newer_change(dial, store):
+    element = dial(ScriptedElement(NEW), pending=NEW)
+    newer = Credential(URI.address, NEW, pending_psk=bytes(32))
+    store.save(newer)
+    element.open()
+    assert store.find(URI.address) == newer
+    assert element.has_psk(NEW)
+
+
+def test_a_session_whose_key_cannot_be_written_down_is_closed(dial, store):
+    scripted = ScriptedElement(NEW)
+    element = dial(scripted, pending=NEW)
+    store.path.write_text("not credentials")
+    with pytest.raises(CredentialsError):
+        element.open()
+    assert all(link.is_closed for link in scripted.links)
+    assert element.handshake_secret is None
 
 
 def test_nothing_is_asked_when_the_keys_cannot_be_written_down(dial, store):
