@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from iose.client import commands
 from iose.client.access import SystemRng, resolve_access
@@ -16,6 +16,9 @@ from iose.client.uri import PSK_SIZE, ElementUri
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+MAX_UNREAD_SIZE: Final = 65_536  # more than any answer: who sends more has to wait
+FLUSH_S: Final = 1.0
 
 
 def connect_async(
@@ -182,6 +185,7 @@ class _StreamLink(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
+        self._is_paused = False
         self._is_over = False
         self._fault: Exception | None = None
         self._news = asyncio.Event()
@@ -197,6 +201,9 @@ class _StreamLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         self._news.set()
+        if len(self._received) > MAX_UNREAD_SIZE and self._transport is not None:
+            self._is_paused = True
+            self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_over, self._fault = True, exc
@@ -228,6 +235,7 @@ class _StreamLink(asyncio.Protocol):
         if self._received:
             data = bytes(self._received)
             self._received.clear()
+            self._resume_reading()
             return data
         if self._is_over and self._fault is not None:
             raise ConnectionResetError("the connection was cut") from self._fault
@@ -235,7 +243,13 @@ class _StreamLink(asyncio.Protocol):
 
     def close(self) -> None:
         if self._transport is not None:
-            self._transport.close()
+            self._transport.close()  # sends what is left, but not to someone who never reads
+            asyncio.get_running_loop().call_later(FLUSH_S, self._transport.abort)
+
+    def _resume_reading(self) -> None:
+        if self._is_paused and not self._is_over and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
 
 
 async def _within(waiting: Awaitable[T], timeout_s: float) -> T:

@@ -217,4 +217,9 @@ class _SocketLink:
 
 
 async def _open_socket(host: str, port: int, timeout_s: float) -> _SocketLink:
-    return _SocketLink(socket.create_connection((host, port), timeout_s))
+    connection = socket.create_connection((host, port), timeout_s)
+    try:
+        return _SocketLink(connection)
+    except OSError:  # gone before it was used
+        connection.close()
+        raise

@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 import threading
@@ -10,8 +11,8 @@ import threading
 import pytest
 
 import iose
-from iose.client.asynchronous import _StreamLink
-from iose.client.blocking import _finish
+from iose.client.asynchronous import _open_stream, _StreamLink
+from iose.client.blocking import _finish, _open_socket
 from iose.client.credentials import CredentialsStore
 from iose.client.errors import (
     HandshakeError,
@@ -22,6 +23,7 @@ from iose.client.errors import (
 from tests.support.scripted_element import SILENCE, ScriptedElement, listening
 
 PSK = bytes(range(1, 33))
+FLOOD_SIZE = 64 * 1024 * 1024
 
 
 @pytest.fixture
@@ -141,6 +143,65 @@ def test_the_key_is_changed_by_asyncio_too(credentials):
     with listening(scripted) as port:
         asyncio.run(change(port))
     assert scripted.psk != PSK
+
+
+def test_who_floods_an_idle_client_has_to_wait():
+    sent = 0
+
+    def flood(client):
+        nonlocal sent
+        client.settimeout(0.2)
+        with contextlib.suppress(OSError):
+            while sent < FLOOD_SIZE:
+                sent += client.send(bytes(65_536))
+
+    async def idle(port):
+        link = await _open_stream("127.0.0.1", port, 5.0)
+        await asyncio.to_thread(flooding_ends.wait)
+        held = 0
+        while data := await link.receive(5.0):
+            assert len(data) < FLOOD_SIZE // 16
+            held += len(data)
+        link.close()
+        return held
+
+    def treat(client):
+        flood(client)
+        flooding_ends.set()
+
+    flooding_ends = threading.Event()
+    with treating_clients_by(treat) as port:
+        assert asyncio.run(idle(port)) == sent  # nothing is lost of what was taken
+    assert sent < FLOOD_SIZE
+
+
+def test_a_client_that_is_not_listened_to_lets_go_in_time(monkeypatch):
+    monkeypatch.setattr("iose.client.asynchronous.FLUSH_S", 0.05)
+
+    async def talk_to_a_wall(port):
+        link = await _open_stream("127.0.0.1", port, 5.0)
+        with pytest.raises(TimeoutError):
+            await link.send(bytes(FLOOD_SIZE), 0.05)
+        link.close()
+        assert await link.receive(5.0) == b""
+
+    may_go = threading.Event()
+    with treating_clients_by(lambda _client: may_go.wait()) as port:
+        asyncio.run(talk_to_a_wall(port))
+        may_go.set()
+
+
+def test_a_connection_that_is_gone_before_it_is_used_is_closed(monkeypatch):
+    def gone(*_arguments):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    made = []
+    connect = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda *a: made.append(connect(*a)) or made[0])
+    monkeypatch.setattr(socket.socket, "setsockopt", gone)
+    with treating_clients_by(lambda _client: None) as port, pytest.raises(OSError, match="Invalid"):
+        _finish(_open_socket("127.0.0.1", port, 5.0))
+    assert made[0].fileno() == -1
 
 
 def test_a_full_link_waits_and_gives_up_in_time():
