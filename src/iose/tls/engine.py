@@ -88,5 +88,6 @@ class TlsEngine(Protocol):
         """Return an exporter value (RFC 8446 §7.5).
 
         Raises:
-            LocalProtocolError: The handshake is not complete.
+            LocalProtocolError: The handshake is not complete, the length is over 255 hashes, or the
+                label over 249 bytes.
         """

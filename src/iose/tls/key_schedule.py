@@ -13,6 +13,7 @@ from iose.wire.errors import LocalProtocolError
 
 IV_SIZE: Final = 12
 HKDF_MAX_BLOCKS: Final = 255  # RFC 5869 §2.3
+LABEL_MAX_SIZE: Final = 255  # with its prefix (RFC 8446 §7.1)
 _LABEL_PREFIX = b"tls13 "
 
 
@@ -46,15 +47,15 @@ class Hkdf:
         """Return HKDF-Expand-Label (RFC 8446 §7.1).
 
         Raises:
-            LocalProtocolError: More than 255 hashes were asked for.
+            LocalProtocolError: More than 255 hashes were asked for, or the label is too long.
         """
         name = self._prefix + label
+        if length > HKDF_MAX_BLOCKS * self.size or length < 0 or len(name) > LABEL_MAX_SIZE:
+            raise LocalProtocolError(f"{length} bytes for a label of {len(label)}")
         info = b"%b%c%b%c%b" % (length.to_bytes(2, "big"), len(name), name, len(context), context)
         block = self._crypto.hmac(self._algorithm, secret, info + b"\x01")
         if length <= self.size:
             return block[:length]
-        if length > HKDF_MAX_BLOCKS * self.size:
-            raise LocalProtocolError(f"{length} bytes are more than HKDF can give")
         output = block
         counter = 1
         while len(output) < length:
@@ -220,7 +221,7 @@ class ExporterSecret:
         """Return TLS-Exporter(label, context, length).
 
         Raises:
-            LocalProtocolError: More than 255 hashes were asked for.
+            LocalProtocolError: More than 255 hashes were asked for, or the label is too long.
         """
         base = self.hkdf.derive_secret(self.secret, label, self.hkdf.empty_hash)
         return self.hkdf.expand_label(base, b"exporter", self.hkdf.hash(context), length)

@@ -179,7 +179,8 @@ class StreamEngine:
         """Return an exporter value (RFC 8446 §7.5).
 
         Raises:
-            LocalProtocolError: The handshake is not complete, or the length is over 255 hashes.
+            LocalProtocolError: The handshake is not complete, the length is over 255 hashes, or the
+                label over 249 bytes.
         """
         if not self.is_open or self._session.exporter is None:
             raise LocalProtocolError("the handshake is not complete")

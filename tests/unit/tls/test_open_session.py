@@ -9,6 +9,7 @@ from iose.tls.events import ApplicationData, HandshakeComplete, KeyUpdated
 from iose.tls.messages import NewSessionTicket, encode_message
 from iose.tls.record_layer import KEY_USAGE_LIMIT, KEY_USAGE_REQUEST_LIMIT, KEY_USAGE_SOFT_LIMIT
 from iose.tls.session import MAX_IDLE_RECORDS
+from iose.wire.errors import LocalProtocolError
 from tests.support.engine_pair import EnginePair, client_config, events_of, server_config
 from tests.unit.tls.forge import check_refused, forged, open_pair, session_of
 
@@ -274,3 +275,21 @@ def test_alpn_is_ignored_by_a_server_without_protocols() -> None:
     (complete,) = events_of(pair.client)
     assert isinstance(complete, HandshakeComplete)
     assert complete.alpn_protocol is None
+
+
+@pytest.mark.parametrize("length", [0, 1, 32, 33, 64, 255 * 32])
+def test_exported_values_have_the_length_asked_for(length: int) -> None:
+    pair = open_pair()
+    exported = pair.client.export_keying_material(b"x" * 249, b"context" * 100, length)
+    assert len(exported) == length
+    assert exported == pair.server.export_keying_material(b"x" * 249, b"context" * 100, length)
+
+
+@pytest.mark.parametrize(
+    ("label", "length"), [(b"x" * 250, 32), (b"x", 255 * 32 + 1), (b"x", 65_536), (b"x", -1)]
+)
+def test_an_export_outside_its_limits_is_refused(label: bytes, length: int) -> None:
+    pair = open_pair()
+    with pytest.raises(LocalProtocolError):
+        pair.client.export_keying_material(label, b"", length)
+    assert pair.client.is_open
