@@ -17,8 +17,6 @@ from iose.cli.output import print_json, print_table, warn
 from iose.cli.passphrase import PassphraseOptions, ask_passphrase, read_passphrase_file
 from iose.runtime.channel import Result, read_list, read_object
 from iose.runtime.config import NodeConfig
-from iose.runtime.crew import is_encrypted
-from iose.runtime.folder import DataFolder
 from iose.runtime.elements.ownership import (
     Ask,
     export_element,
@@ -26,6 +24,8 @@ from iose.runtime.elements.ownership import (
     open_ownership,
     save_secrets,
 )
+from iose.runtime.encryption import is_encrypted
+from iose.runtime.folder import DataFolder
 
 app = typer.Typer(
     add_completion=False,
@@ -224,10 +224,9 @@ def delete(
 def _open(data: Path | None, *, makes_folder: bool = False) -> Iterator[Ask]:
     path = NodeConfig(data=str(data or "")).folder
     file = os.environ.get("IOSE_PASSPHRASE_FILE")
-    needs_passphrase = is_encrypted(DataFolder(path))
     options = PassphraseOptions(
-        Path(file) if file and needs_passphrase else None,
-        is_asked=needs_passphrase and not file,
+        Path(file) if file else None,
+        is_asked=not file and is_encrypted(DataFolder(path)),
     )
     with open_ownership(path, options.read, makes_folder=makes_folder) as ask:
         yield ask

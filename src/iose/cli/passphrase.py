@@ -21,15 +21,20 @@ class PassphraseOptions:
     file: Path | None = None
     is_asked: bool = False
 
-    def read(self) -> str | None:
+    def read(self, *, is_new: bool) -> str | None:
         """Return the passphrase, or None when none was announced.
+
+        Args:
+            is_new: Whether it is to encrypt something: it is then asked for twice.
 
         Raises:
             ConfigurationError: The file cannot be read, or there is no terminal to ask on.
         """
         if self.file is not None:
             return read_passphrase_file(self.file)
-        return ask_passphrase("Passphrase of the data folder: ") if self.is_asked else None
+        if not self.is_asked:
+            return None
+        return ask_passphrase("Passphrase of the data folder: ", is_new=is_new)
 
 
 def read_passphrase_file(path: Path) -> str:

@@ -13,16 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from iose.runtime.channel import Arguments, JsonChannel, read_list, read_object
+from iose.runtime.channel import Arguments, JsonChannel, read_list
 from iose.runtime.children import Child, Report, ignore_report, python_module
 from iose.runtime.config import NodeConfig
 from iose.runtime.elements.depot import Depot, change_nothing
+from iose.runtime.encryption import AskPassphrase, open_encryption
 from iose.runtime.entropy import OsRng
-from iose.runtime.errors import ConfigurationError, ControlError
+from iose.runtime.errors import ControlError
 from iose.runtime.folder import DataFolder, FolderLock
 
 CLOSE_TIMEOUT_S: Final = 10.0
-ENCRYPTION: Final = "encryption"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,11 @@ class HeldFolder:
 
 @contextmanager
 def hold_folder(
-    path: Path, passphrase: Callable[[], str | None], *, wait_s: float = 0.0
+    path: Path,
+    passphrase: AskPassphrase,
+    *,
+    wait_s: float = 0.0,
+    is_patient: bool = False,
 ) -> Iterator[HeldFolder]:
     """Give a data folder, made if it is missing and locked while the block runs.
 
@@ -50,49 +54,17 @@ def hold_folder(
         path: The folder.
         passphrase: Asked once; a passphrase makes a new folder an encrypted one.
         wait_s: Longest wait for another holder that is about to leave.
+        is_patient: Whether to wait for one that still runs, too.
 
     Raises:
         ConfigurationError: The folder is held, unfit, or the passphrase does not fit it.
     """
     folder = DataFolder(path)
-    folder.prepare()
-    lock = folder.lock(wait_s=wait_s)
+    lock = folder.hold(wait_s=wait_s, is_patient=is_patient)
     try:
-        yield HeldFolder(folder, lock, _open_encryption(folder, passphrase()))
+        yield HeldFolder(folder, lock, open_encryption(folder, passphrase))
     finally:
         lock.release()
-
-
-def is_encrypted(folder: DataFolder) -> bool:
-    """Return whether a data folder that exists needs a passphrase.
-
-    Raises:
-        ConfigurationError: Its description is damaged.
-    """
-    return folder.description.exists() and ENCRYPTION in folder.read_description()
-
-
-def _open_encryption(folder: DataFolder, passphrase: str | None) -> bytes | None:
-    kept = folder.read_description().get(ENCRYPTION)
-    if passphrase is None:
-        if kept is not None:
-            raise ConfigurationError(
-                f"the data folder {folder.path} is encrypted",
-                hint="give its passphrase with --passphrase-file or IOSE_PASSPHRASE_FILE",
-            )
-        return None
-    from iose.runtime.elements import seal  # noqa: PLC0415  # cryptography only where it is needed
-
-    if kept is not None:
-        return seal.unwrap_data_key(passphrase, read_object(kept))
-    if any(folder.elements.glob("*.db")):
-        raise ConfigurationError(
-            f"the data folder {folder.path} is not encrypted and holds elements",
-            hint="make a new folder with the passphrase, and move elements by export and import",
-        )
-    data_key, description = seal.wrap_new_data_key(passphrase, OsRng())
-    folder.write_description({ENCRYPTION: description})
-    return data_key
 
 
 class HostCrew:

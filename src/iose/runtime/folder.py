@@ -3,17 +3,21 @@
 
 One running node, or one short administrative command, holds a folder by a lock file. Element
 hosts inherit the lock, so a folder stays locked until the last process that writes in it is gone.
+Nothing but the lock file is written before the folder is held.
 """
 
+import errno
 import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from iose.runtime.elements.names import SEID
 from iose.runtime.errors import ConfigurationError
 
 SCHEMA: Final = 1
@@ -23,6 +27,14 @@ OTHERS: Final = 0o077
 SOCKET_PATH_LIMIT: Final = 107  # sun_path of Linux, less the final zero
 LOCK_POLL_S: Final = 0.05
 PENDING_PREFIX: Final = ".new-"
+LOCK_NAME: Final = "lock"
+DESCRIPTION_NAME: Final = "folder.json"
+INDEX_NAME: Final = "index.json"
+NEXT_STEPS: Final = {
+    errno.ENOSPC: "make room on its disk",
+    errno.EDQUOT: "make room on its disk",
+    errno.EACCES: "work as the user it belongs to, or choose another one with --data DIR",
+}
 
 
 def default_folder(environment: Mapping[str, str]) -> Path:
@@ -66,12 +78,12 @@ class DataFolder:
     @property
     def description(self) -> Path:
         """File with the folder's schema and its encryption, if any."""
-        return self.path / "folder.json"
+        return self.path / DESCRIPTION_NAME
 
     @property
     def index(self) -> Path:
         """Cache of what element stores say about themselves."""
-        return self.path / "index.json"
+        return self.path / INDEX_NAME
 
     @property
     def control_socket(self) -> Path:
@@ -90,34 +102,83 @@ class DataFolder:
         """Return the file of an element that is still being made."""
         return self.elements / f"{PENDING_PREFIX}{seid}.db"
 
-    def prepare(self) -> None:
-        """Make the folder if it is missing, and check that it is ours and of a known schema.
+    def exists(self) -> bool:
+        """Return whether there is a data folder.
 
         Raises:
-            ConfigurationError: It cannot be made, holds something else, or is of a newer iose.
+            ConfigurationError: It cannot be looked at.
         """
-        try:
-            self._prepare()
-        except OSError as error:
-            raise ConfigurationError(
-                f"the data folder {self.path} cannot be used: {error.strerror}",
-                hint="choose another one with --data DIR",
-            ) from error
+        with self._explained():
+            return self.description.exists()
 
-    def _prepare(self) -> None:
+    def seids(self) -> list[str]:
+        """Return the SEIDs of the elements that have a store here, in order."""
+        names = (path.name.removesuffix(".db") for path in self.elements.glob("se-*.db"))
+        return sorted(name for name in names if SEID.fullmatch(name))
+
+    def hold(self, *, wait_s: float = 0.0, is_patient: bool = False) -> FolderLock:
+        """Return the hold on this folder, which is made if it is missing.
+
+        Args:
+            wait_s: Longest wait for a holder that is about to leave.
+            is_patient: Whether to wait for one that still runs, too, and not only for what a
+                dead one left running.
+
+        Raises:
+            ConfigurationError: It cannot be made or written, holds something else, is of a newer
+                iose or of another user, or another process holds it.
+        """
+        with self._explained():
+            self._claim()
+            lock = self._lock(time.monotonic() + wait_s, is_patient=is_patient)
+            try:
+                self._complete()
+            except BaseException:
+                lock.release()
+                raise
+            return lock
+
+    def _claim(self) -> None:
+        """Make the folder.
+
+        Raises:
+            ConfigurationError: It is somebody's or something else's.
+        """
         self.path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        if self.path.stat().st_uid != os.geteuid():
+            raise ConfigurationError(
+                f"the data folder {self.path} belongs to another user",
+                hint=NEXT_STEPS[errno.EACCES],
+            )
+        draft = _draft(self.description).name  # what a cut first start left behind
+        is_foreign = any(item.name not in (LOCK_NAME, draft) for item in self.path.iterdir())
+        if is_foreign and not self.description.exists():
+            raise ConfigurationError(
+                f"{self.path} holds other files and is not a data folder of iose",
+                hint="choose an empty or a new folder with --data DIR",
+            )
+        if self.description.exists():
+            self.read_description()
+
+    def _complete(self) -> None:
+        """Make what is missing, and remove what is left of another holder's cut work."""
         if not self.description.exists():
-            if any(item.name != "lock" for item in self.path.iterdir()):
-                raise ConfigurationError(
-                    f"{self.path} holds other files and is not a data folder of iose",
-                    hint="choose an empty or a new folder with --data DIR",
-                )
-            write_private(self.description, json.dumps({"schema": SCHEMA}).encode())
+            self.write_description({})
         self.read_description()
         for folder in (self.path, self.elements):
             folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
             if folder.stat().st_mode & OTHERS:
                 folder.chmod(PRIVATE_FOLDER)
+        for item in self._leftovers():
+            item.unlink(missing_ok=True)
+
+    def _leftovers(self) -> Iterator[Path]:
+        yield from self.path.glob("*.sock")
+        yield from map(_draft, (self.description, self.index))
+        yield from self.elements.glob(f"{PENDING_PREFIX}*")
+        for log in self.elements.glob("se-*.db-*"):  # it may hold keys of a deleted element
+            if not log.with_name(log.name.rpartition("-")[0]).exists():
+                yield log
 
     def read_description(self) -> dict[str, object]:
         """Return the folder's description.
@@ -141,39 +202,38 @@ class DataFolder:
         """Replace the folder's description, durably."""
         write_private(self.description, json.dumps({"schema": SCHEMA, **content}).encode())
 
-    def lock(self, *, wait_s: float = 0.0) -> FolderLock:
-        """Return the hold on this folder, waiting only for what a dead holder left running.
-
-        Raises:
-            ConfigurationError: Another process holds it.
-        """
-        path = self.path / "lock"
+    def _lock(self, deadline: float, *, is_patient: bool) -> FolderLock:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(path, flags, PRIVATE_FILE)
-        deadline = time.monotonic() + wait_s
-        while not _try_lock(descriptor):
+        descriptor = os.open(self.path / LOCK_NAME, flags, PRIVATE_FILE)
+        while not _try_lock(descriptor, fcntl.LOCK_EX):
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            if time.monotonic() >= deadline or _is_running(holder):
+            if time.monotonic() >= deadline or (_is_running(holder) and not is_patient):
                 os.close(descriptor)
                 raise ConfigurationError(
                     f"the data folder {self.path} is in use by process {holder or 'unknown'}",
                     hint=f"stop it ('iose node stop --data {self.path}'), or use another --data",
                 )
             time.sleep(LOCK_POLL_S)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # the number is told to others; a full disk does without
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return FolderLock(descriptor)
 
     def is_locked(self) -> bool:
-        """Return whether a process holds this folder now."""
-        try:
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            return not _try_lock(descriptor)
-        finally:
-            os.close(descriptor)
+        """Return whether a process holds this folder now.
+
+        Raises:
+            ConfigurationError: It cannot be looked at.
+        """
+        with self._explained():
+            try:
+                descriptor = os.open(self.path / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return False
+            try:
+                return not _try_lock(descriptor, fcntl.LOCK_SH)
+            finally:
+                os.close(descriptor)
 
     def wait_unlocked(self, wait_s: float) -> bool:
         """Wait until no process holds this folder; return whether that came true in time."""
@@ -184,10 +244,15 @@ class DataFolder:
             time.sleep(LOCK_POLL_S)
         return True
 
-    def remove_leftovers(self) -> None:
-        """Remove stores whose making was cut short; only the holder of the lock may call it."""
-        for item in self.elements.glob(f"{PENDING_PREFIX}*"):
-            item.unlink(missing_ok=True)
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigurationError(
+                f"the data folder {self.path} cannot be used: {error.strerror}",
+                hint=NEXT_STEPS.get(error.errno or 0, "choose another one with --data DIR"),
+            ) from error
 
 
 def socket_address(path: Path) -> str:
@@ -215,19 +280,23 @@ def file_stamp(path: Path) -> int:
 def write_private(path: Path, content: bytes) -> None:
     """Write a file of mode 0600 so that a power cut leaves the old one or the new one.
 
+    Only the holder of the folder may call it: there is one draft for each file.
+
     Raises:
         OSError: The disk is full or broken; the old file is untouched.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = _draft(path)
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        descriptor = os.open(draft, flags, PRIVATE_FILE)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         raise
     sync_folder(path.parent)
 
@@ -241,13 +310,17 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
+
+
 def _is_running(pid: str) -> bool:
     return pid.isdigit() and Path("/proc", pid).exists()
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -14,6 +14,7 @@ from contextlib import suppress
 from iose.runtime.children import Report
 from iose.runtime.config import NodeConfig
 from iose.runtime.crew import hold_folder
+from iose.runtime.encryption import AskPassphrase
 from iose.runtime.supervisor import Supervisor
 from iose.wire.errors import IoseError
 
@@ -24,7 +25,7 @@ Announce = Callable[[Supervisor], Awaitable[None]]
 
 def serve_node(
     config: NodeConfig,
-    passphrase: Callable[[], str | None],
+    passphrase: AskPassphrase,
     announce: Announce,
     *,
     reload_config: Callable[[], NodeConfig] | None,

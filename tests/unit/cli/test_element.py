@@ -108,3 +108,17 @@ def test_a_missing_folder_is_explained(element: Terminal):
     status, _, err = element("list")
     assert status == 1
     assert "iose up" in err
+
+
+def test_a_passphrase_file_in_the_environment_makes_every_new_folder_encrypted(
+    element: Terminal, tmp_path: Path, monkeypatch
+):
+    words = tmp_path / "words"
+    words.write_text("a long passphrase\n")
+    monkeypatch.setenv("IOSE_PASSPHRASE_FILE", str(words))
+    assert element("create")[0] == 0
+    assert "encryption" in json.loads((element.folder / "folder.json").read_bytes())
+    assert element("list")[0] == 0
+    monkeypatch.delenv("IOSE_PASSPHRASE_FILE")
+    status, _, err = element("list")
+    assert (status, "terminal" in err) == (1, True)

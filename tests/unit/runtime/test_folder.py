@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The data folder: its making, its lock, its names."""
 
+import errno
+import fcntl
 import json
 import os
 import stat
@@ -26,8 +28,8 @@ def test_the_default_folder_follows_the_environment():
 
 def test_a_new_folder_is_private(tmp_path: Path):
     folder = DataFolder(tmp_path / "new" / "data")
-    folder.prepare()
-    folder.prepare()
+    folder.hold().release()
+    folder.hold().release()
     assert mode(folder.path) == mode(folder.elements) == 0o700
     assert mode(folder.description) == 0o600
 
@@ -36,60 +38,60 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path):
     tmp_path.chmod(0o755)
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(ConfigurationError, match="not a data folder"):
-        DataFolder(tmp_path).prepare()
+        DataFolder(tmp_path).hold().release()
     assert mode(tmp_path) == 0o755
     assert [item.name for item in tmp_path.iterdir()] == ["letter.txt"]
 
 
 def test_a_folder_open_to_others_is_closed(tmp_path: Path):
     folder = DataFolder(tmp_path / "data")
-    folder.prepare()
+    folder.hold().release()
     folder.path.chmod(0o755)
-    folder.prepare()
+    folder.hold().release()
     assert mode(folder.path) == 0o700
 
 
 @pytest.mark.parametrize("content", ['{"schema": 2}', "[]", "{", ""])
 def test_a_folder_of_another_schema_is_refused(tmp_path: Path, content: str):
     folder = DataFolder(tmp_path / "data")
-    folder.prepare()
+    folder.hold().release()
     folder.description.write_text(content)
     with pytest.raises(ConfigurationError):
-        folder.prepare()
+        folder.hold().release()
 
 
 def test_a_path_that_is_a_file_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be used"):
-        DataFolder(tmp_path / "file").prepare()
+        DataFolder(tmp_path / "file").hold().release()
 
 
 def test_a_second_holder_is_refused_with_the_pid_of_the_first(tmp_path: Path):
     folder = DataFolder(tmp_path)
-    lock = folder.lock()
+    lock = folder.hold()
     assert folder.is_locked()
     with pytest.raises(ConfigurationError, match=f"in use by process {os.getpid()}"):
-        folder.lock()
+        folder.hold()
     lock.release()
     assert not folder.is_locked()
-    folder.lock().release()
+    folder.hold().release()
 
 
 def test_what_a_dead_holder_left_running_is_waited_for(tmp_path: Path):
     folder = DataFolder(tmp_path)
-    inherited = folder.lock()
+    inherited = folder.hold()
     (tmp_path / "lock").write_text("999999999\n")
     with pytest.raises(ConfigurationError, match="999999999"):
-        folder.lock(wait_s=0.1)
+        folder.hold(wait_s=0.1)
     timer = threading.Timer(0.1, inherited.release)
     timer.start()
-    folder.lock(wait_s=10).release()
+    folder.hold(wait_s=10).release()
     timer.join()
 
 
 def test_the_lock_lasts_until_the_last_descriptor_is_closed(tmp_path: Path):
     folder = DataFolder(tmp_path)
-    lock = folder.lock()
+    lock = folder.hold()
     inherited = os.dup(lock.descriptor)
     lock.release()
     assert folder.is_locked()
@@ -97,13 +99,128 @@ def test_the_lock_lasts_until_the_last_descriptor_is_closed(tmp_path: Path):
     assert not folder.is_locked()
 
 
-def test_leftovers_of_a_cut_creation_go(tmp_path: Path):
+def test_leftovers_of_a_power_cut_go(tmp_path: Path):
     folder = DataFolder(tmp_path / "data")
-    folder.prepare()
+    folder.hold().release()
     folder.pending_store("se-00000000").write_bytes(b"half")
-    folder.store("se-00000001").write_bytes(b"whole")
-    folder.remove_leftovers()
-    assert [item.name for item in folder.elements.iterdir()] == ["se-00000001.db"]
+    for name in ("se-00000001.db", "se-00000001.db-wal", "se-00000002.db-wal"):
+        (folder.elements / name).write_bytes(b"keys")
+    for name in ("host-7.sock", "control.sock", ".index.json.new"):
+        (folder.path / name).write_bytes(b"")
+    folder.hold().release()
+    kept = {item.name for item in folder.elements.iterdir()}
+    assert kept == {"se-00000001.db", "se-00000001.db-wal"}
+    assert {item.name for item in folder.path.iterdir()} == {"elements", "folder.json", "lock"}
+
+
+def test_a_first_start_cut_at_any_step_can_be_made_again(tmp_path: Path):
+    for cut, names in enumerate(([], ["lock"], ["lock", ".folder.json.new"])):
+        folder = DataFolder(tmp_path / str(cut))
+        folder.path.mkdir()
+        for name in names:
+            (folder.path / name).write_bytes(b"")
+        folder.hold().release()
+        assert folder.read_description() == {"schema": 1}
+
+
+def test_nothing_but_the_lock_is_written_in_a_folder_somebody_holds(tmp_path: Path):
+    # else the second of two first starts would overwrite the wrapped key of the first
+    holder = DataFolder(tmp_path / "data")
+    lock = holder.hold()
+    holder.description.unlink()
+    holder.elements.rmdir()
+    with pytest.raises(ConfigurationError, match="in use"):
+        DataFolder(tmp_path / "data").hold()
+    assert [item.name for item in holder.path.iterdir()] == ["lock"]
+    lock.release()
+
+
+def test_starts_that_race_on_a_new_folder_give_it_to_one(tmp_path: Path):
+    barrier = threading.Barrier(8)
+    outcomes = []
+
+    def race() -> None:
+        barrier.wait()
+        try:
+            outcomes.append(DataFolder(tmp_path / "data").hold())
+        except ConfigurationError as error:
+            outcomes.append("in use" in str(error))
+
+    threads = [threading.Thread(target=race) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    locks = [outcome for outcome in outcomes if outcome is not True]
+    assert len(outcomes) == 8
+    assert len(locks) == 1
+    locks[0].release()
+
+
+def test_a_folder_of_another_user_is_refused_and_left_alone(tmp_path: Path, monkeypatch):
+    # root, too: what it wrote there, the owner's node could not open
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(ConfigurationError, match="another user"):
+        DataFolder(tmp_path).hold()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_written_or_looked_at_is_explained(tmp_path: Path, monkeypatch):
+    folder = DataFolder(tmp_path / "data")
+    folder.hold().release()
+
+    def refuse(code: int):
+        def fail(*_arguments, **_options):
+            raise OSError(code, os.strerror(code))
+
+        return fail
+
+    for call, code, hint in (
+        (folder.hold, errno.EROFS, "--data"),
+        (folder.hold, errno.EACCES, "user"),
+        (folder.hold, errno.ENOSPC, "room"),
+        (folder.is_locked, errno.EACCES, "user"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", refuse(code))
+            with pytest.raises(ConfigurationError, match=os.strerror(code)) as caught:
+                call()
+        assert hint in caught.value.hint
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "exists", refuse(errno.EACCES))
+        with pytest.raises(ConfigurationError, match="cannot be used"):
+            folder.exists()
+
+
+def test_a_full_disk_takes_only_the_number_from_the_lock(tmp_path: Path, monkeypatch):
+    folder = DataFolder(tmp_path / "data")
+    folder.hold().release()
+
+    def fail(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    lock = folder.hold()
+    with pytest.raises(ConfigurationError, match="by process unknown"):
+        folder.hold()
+    lock.release()
+
+
+def test_looking_whether_a_folder_is_held_keeps_nobody_from_looking(tmp_path: Path):
+    folder = DataFolder(tmp_path)
+    folder.hold().release()
+    with (tmp_path / "lock").open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert not folder.is_locked()
+
+
+def test_a_patient_holder_waits_for_a_running_one(tmp_path: Path):
+    folder = DataFolder(tmp_path)
+    lock = folder.hold()
+    timer = threading.Timer(0.1, lock.release)
+    timer.start()
+    folder.hold(wait_s=10, is_patient=True).release()
+    timer.join()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -122,7 +239,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_description_keeps_the_schema(tmp_path: Path):
     folder = DataFolder(tmp_path / "data")
-    folder.prepare()
+    folder.hold().release()
     folder.write_description({"encryption": {"salt": "00"}})
     assert json.loads(folder.description.read_bytes()) == {
         "schema": 1,

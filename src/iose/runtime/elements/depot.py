@@ -22,7 +22,7 @@ from iose.runtime.channel import (
     read_text,
 )
 from iose.runtime.elements.archive import read_archive_header
-from iose.runtime.elements.names import SEID, check_sen, check_unique_sen, free_sens, new_seid
+from iose.runtime.elements.names import check_sen, check_unique_sen, free_sens, new_seid
 from iose.runtime.elements.record import ElementRecord, ElementState, public_view
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import DataFolder, file_stamp, write_private
@@ -115,12 +115,8 @@ class Depot:
 
     def load(self) -> None:
         """Read the index, look what is in the folder, and share the elements out to hosts."""
-        self._folder.remove_leftovers()
         cached = {record.seid: record for record in self._read_index()}
-        for path in sorted(self._folder.elements.glob("se-*.db")):
-            seid = path.name.removesuffix(".db")
-            if SEID.fullmatch(seid) is None:
-                continue
+        for seid in self._folder.seids():
             self.records[seid] = cached.get(seid, ElementRecord(seid))
             self._smallest_share().add(seid)
 

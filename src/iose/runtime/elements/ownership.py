@@ -26,6 +26,7 @@ from iose.runtime.control import connect_control
 from iose.runtime.crew import HeldFolder, hold_folder, open_depot
 from iose.runtime.elements.archive import ArchiveHeader, read_archive_header
 from iose.runtime.elements.record import ElementState
+from iose.runtime.encryption import AskPassphrase
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import PRIVATE_FILE, DataFolder, sync_folder
 
@@ -48,7 +49,7 @@ class Passphrase(Protocol):
 
 @contextmanager
 def open_ownership(
-    path: Path, folder_passphrase: Callable[[], str | None], *, makes_folder: bool = False
+    path: Path, folder_passphrase: AskPassphrase, *, makes_folder: bool = False
 ) -> Iterator[Ask]:
     """Give a blocking function that carries out operations on the elements of a data folder.
 
@@ -62,7 +63,7 @@ def open_ownership(
         IoseError: A host did not start.
     """
     folder = DataFolder(path)
-    if not (makes_folder or folder.description.exists()):
+    if not (makes_folder or folder.exists()):
         raise ConfigurationError(
             f"there is no data folder at {path}",
             hint="'iose up' makes one; another one is named by --data DIR or IOSE_DATA",
@@ -72,7 +73,8 @@ def open_ownership(
         if _finds_node(runner, folder):
             opened = _use_node(folder)
         else:
-            opened = _use_depot(stack.enter_context(hold_folder(path, folder_passphrase)))
+            holding = hold_folder(path, folder_passphrase, wait_s=BUSY_WAIT_S, is_patient=True)
+            opened = _use_depot(stack.enter_context(holding))
         stack.callback(lambda: runner.run(_leave(opened)))
         request = runner.run(_enter(opened))
         yield lambda op, arguments: runner.run(request(op, arguments))

@@ -38,7 +38,7 @@ class LocalNode:
 
     def __init__(self, path: Path, *, hosts: int = 1, data_key: bytes | None = None) -> None:
         self.folder = DataFolder(path)
-        self.folder.prepare()
+        self.folder.hold().release()
         self.hosts = [LocalHost(self.folder, data_key) for _ in range(hosts)]
         self.depot = Depot(self.folder, hosts, OsRng())
         self.depot.load()

@@ -20,6 +20,14 @@ from tests.unit.runtime.elements.local_node import LocalNode
 WORDS = "a long passphrase"
 
 
+def given(words: str | None):
+    """Return where a folder's passphrase comes from."""
+    return lambda *, is_new: words
+
+
+no_passphrase = given(None)
+
+
 class PowerCutError(BaseException):
     """The power went away."""
 
@@ -311,17 +319,17 @@ def test_secrets_go_into_a_private_file_once(node: LocalNode, tmp_path: Path):
 
 
 def test_without_a_node_a_host_of_its_own_does_the_work(tmp_path: Path):
-    with open_ownership(tmp_path / "data", lambda: None, makes_folder=True) as ask:
+    with open_ownership(tmp_path / "data", no_passphrase, makes_folder=True) as ask:
         view = ask("element.create", {})["element"]
         with pytest.raises(ConfigurationError, match="already named"):
             ask("element.create", {"sen": "KEY1.com"})
     assert view["sen"] == "key1.com"
-    with open_ownership(tmp_path / "data", lambda: None) as ask:
+    with open_ownership(tmp_path / "data", no_passphrase) as ask:
         assert ask("element.list", {})["elements"] == [view]
 
 
 def test_a_folder_that_is_not_there_is_not_made_by_looking(tmp_path: Path):
-    opening = open_ownership(tmp_path / "data", lambda: None)
+    opening = open_ownership(tmp_path / "data", no_passphrase)
     with pytest.raises(ConfigurationError, match="no data folder"):
         opening.__enter__()
     assert not (tmp_path / "data").exists()
@@ -329,19 +337,32 @@ def test_a_folder_that_is_not_there_is_not_made_by_looking(tmp_path: Path):
 
 def test_a_passphrase_makes_a_new_folder_encrypted_and_is_needed_then(tmp_path: Path):
     path = tmp_path / "data"
-    with open_ownership(path, lambda: WORDS, makes_folder=True) as ask:
+    with open_ownership(path, given(WORDS), makes_folder=True) as ask:
         ask("element.create", {})
     for wrong, message in ((None, "is encrypted"), ("another one", "passphrase")):
-        opening = open_ownership(path, lambda answer=wrong: answer)
+        opening = open_ownership(path, given(wrong))
         with pytest.raises((ConfigurationError, ControlError), match=message):
             opening.__enter__()
-    with open_ownership(path, lambda: WORDS) as ask:
+    with open_ownership(path, given(WORDS)) as ask:
         assert ask("element.list", {})["elements"][0]["state"] == "ready"
 
 
+def test_a_new_passphrase_is_asked_for_as_new_and_a_known_one_is_not(tmp_path: Path):
+    asked = []
+
+    def ask_words(*, is_new: bool) -> str:
+        asked.append(is_new)
+        return WORDS
+
+    for _ in range(2):
+        with open_ownership(tmp_path / "data", ask_words, makes_folder=True):
+            pass
+    assert asked == [True, False]
+
+
 def test_a_folder_in_clear_is_not_encrypted_behind_its_elements_back(tmp_path: Path):
-    with open_ownership(tmp_path / "data", lambda: None, makes_folder=True) as ask:
+    with open_ownership(tmp_path / "data", no_passphrase, makes_folder=True) as ask:
         ask("element.create", {})
-    opening = open_ownership(tmp_path / "data", lambda: WORDS)
+    opening = open_ownership(tmp_path / "data", given(WORDS))
     with pytest.raises(ConfigurationError, match="not encrypted"):
         opening.__enter__()
