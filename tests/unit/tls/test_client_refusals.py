@@ -106,12 +106,16 @@ def test_a_psk_without_share_is_taken_where_psk_ke_is_offered() -> None:
 RETRY_GROUP = SelectedNumber(NamedGroup.X25519).encode()
 
 
-def retry(server: ForgedServer, changes: dict[int, bytes | None]) -> bytes:
+def retry_message(server: ForgedServer, changes: dict[int, bytes | None]) -> bytes:
     hello = changed(
         replace(server.hello(), random=HELLO_RETRY_RANDOM),
         {E.PRE_SHARED_KEY: None, E.KEY_SHARE: None, **changes},
     )
-    return plain_record(hello.encode())
+    return hello.encode()
+
+
+def retry(server: ForgedServer, changes: dict[int, bytes | None]) -> bytes:
+    return plain_record(retry_message(server, changes))
 
 
 @pytest.mark.parametrize(
@@ -143,6 +147,20 @@ def test_a_cookie_is_given_back_with_the_same_share() -> None:
     share = server.client_hello.index(b"\x00\x17\x00\x41\x04")
     assert server.client_hello[share : share + 69] in second
     assert second[11:43] == server.client_hello[11:43]
+
+
+@pytest.mark.parametrize(("size", "is_taken"), [(65_000, True), (65_300, False)])
+def test_a_cookie_must_leave_room_for_the_rest_of_the_hello(size: int, *, is_taken: bool) -> None:
+    server = ForgedServer()
+    message = retry_message(server, {E.COOKIE: Cookie(bytes(size)).encode()})
+    *pieces, last = (message[start : start + 16_384] for start in range(0, len(message), 16_384))
+    for piece in pieces:
+        server.client.receive_data(plain_record(piece))
+    if is_taken:
+        server.client.receive_data(plain_record(last))
+        assert len(server.client.data_to_send()) > size
+    else:
+        check_refused(server.client, plain_record(last), A.ILLEGAL_PARAMETER)
 
 
 def test_a_second_retry_request_is_refused() -> None:

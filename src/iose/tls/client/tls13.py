@@ -33,6 +33,7 @@ from iose.tls.record_layer import NullProtection
 from iose.tls.session import Session
 from iose.tls.states import Pause, State, WaitingState
 from iose.tls.transcript import Transcript
+from iose.wire.errors import LocalProtocolError
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ class WaitServerHello:
 
         Raises:
             IoseError: The server's answer is refused.
+            TlsPeerError: It does not fit what we could send back.
         """
         hello = ServerHello.decode(message.body)
         check_server_hello(self.offer.hello, hello)
@@ -141,7 +143,12 @@ class WaitServerHello:
         self.handshake.transcript.replace_with_message_hash()
         self.handshake.transcript.update(message.encoded)
         self.handshake.session.send_change_cipher_spec()
-        offer = make_second_offer(config, self.offer, retry.group, retry.cookie)
+        try:
+            offer = make_second_offer(config, self.offer, retry.group, retry.cookie)
+        except LocalProtocolError:
+            raise TlsPeerError(
+                AlertDescription.ILLEGAL_PARAMETER, "a cookie that no client_hello can hold"
+            ) from None
         return self.handshake.bind(offer, retry)
 
 
