@@ -103,8 +103,11 @@ class TlsSeMaker:
 
         Raises:
             ConfigurationError: They are not those of an element.
+            DecodeError: One of them is damaged.
         """
         settings = _profile(objects).settings
+        if read_secrets(objects) is None:
+            raise ConfigurationError("the element has no PSK")
         card = CardSettings()
         atr = Atr.for_card(objects.get(HISTORICAL_BYTES_NAME, b""), card.protocol)
         buffer = settings.record_buffer

@@ -10,6 +10,7 @@ from typing import Final
 
 from iose.crypto.base import CryptoProvider, HashAlgorithm
 from iose.tls.key_schedule import Hkdf, PskSecrets
+from iose.wire.errors import DecodeError
 
 PSK_SIZE: Final = 32
 SECRET_SIZE: Final = 32
@@ -34,7 +35,13 @@ class ElementPsk:
 
     @classmethod
     def decode(cls, data: bytes) -> "ElementPsk":
-        """Return the PSK that ``encode`` made."""
+        """Return the PSK that ``encode`` made.
+
+        Raises:
+            DecodeError: It has another size.
+        """
+        if len(data) != len(fields(cls)) * SECRET_SIZE:
+            raise DecodeError(f"a stored PSK of {len(data)} bytes")
         return cls(*(data[i : i + SECRET_SIZE] for i in range(0, len(data), SECRET_SIZE)))
 
     def schedule_secrets(self) -> PskSecrets:

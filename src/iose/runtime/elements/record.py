@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final
 
 from iose.runtime.channel import Result, read_int, read_text
+from iose.wire.errors import StoreError
 
 MARK_NAME: Final = "owner/mark"
 DEFAULT_CHUNK_SIZE: Final = 255  # a short command's data
@@ -50,11 +51,18 @@ class Mark:
 
     @classmethod
     def decode(cls, data: bytes | None) -> "Mark":
-        """Return the mark that ``encode`` made; a fresh one when there is none."""
+        """Return the mark that ``encode`` made; a fresh one when there is none.
+
+        Raises:
+            StoreError: It is not one: something else wrote in the store.
+        """
         if data is None:
             return cls()
-        fields = json.loads(data)
-        return cls(**{**fields, "state": ElementState(fields["state"])})
+        try:
+            fields = json.loads(data)
+            return cls(**{**fields, "state": ElementState(fields["state"])})
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise StoreError("the owner's mark on the element is damaged") from None
 
     @property
     def settled(self) -> "Mark":
