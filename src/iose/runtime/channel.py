@@ -93,8 +93,8 @@ class JsonChannel:
         try:
             while line := await self._reader.readline():
                 self._receive(read_object(json.loads(line)))
-        except (OSError, ValueError, ControlError):  # torn, line over the limit, not JSON
-            pass
+        except (OSError, ValueError, RecursionError, ControlError):
+            pass  # torn, line over the limit, not JSON or too deep
         finally:
             await self._finish()
 
