@@ -18,6 +18,7 @@ from iose.runtime.channel import (
     Arguments,
     JsonChannel,
     Result,
+    read_list,
     read_object,
     read_text,
 )
@@ -341,9 +342,10 @@ class Depot:
     def _read_index(self) -> list[ElementRecord]:
         try:
             self._saved = self._folder.index.read_bytes()
-            return [ElementRecord.from_json(read_object(item)) for item in json.loads(self._saved)]
-        except (OSError, ValueError, ControlError):
-            return []
+            items = read_list({"index": json.loads(self._saved)}, "index")
+            return [ElementRecord.from_json(read_object(item)) for item in items]
+        except (OSError, ValueError, RecursionError, ControlError):
+            return []  # a cache: what it should say is read from the elements
 
 
 def _archived_seid(arguments: Arguments) -> str:
