@@ -75,16 +75,20 @@ class LoggedNode:
         return f"keyS://{sen}:{self.elements[sen].psk.hex()}@{self.front}/"
 
     def ask(self, op: str, arguments: Mapping[str, object] | None = None) -> Any:
-        """Return the answer of the control socket to one request."""
+        """Return the answer of the control socket to one request, which must not be an error."""
+        answer = self.request(op, arguments)
+        assert "result" in answer, answer
+        return answer["result"]
+
+    def request(self, op: str, arguments: Mapping[str, object] | None = None) -> Any:
+        """Return the answer of the control socket to one request, error or not."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(PATIENCE_S)
             connection.connect(_short(self.folder / "control.sock"))
             request = {"id": 1, "op": op, "arguments": dict(arguments or {})}
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as answers:
-                answer = json.loads(answers.readline())
-        assert "result" in answer, answer
-        return answer["result"]
+                return json.loads(answers.readline())
 
     def pids(self, name: str) -> list[int]:
         """Return the processes that run now and whose name begins so."""
@@ -96,12 +100,14 @@ class LoggedNode:
         return next(one for one in self.ask("status")["elements"] if one["sen"] == sen)
 
     def refresh_elements(self) -> None:
-        """Learn names and keys anew."""
+        """Learn names and keys anew, of the elements that have them."""
         for told in self.ask("element.list")["elements"]:
             seid, sen = told["seid"], told["sen"]
-            secrets = self.ask("element.secrets", {"element": seid, "again": True})["secrets"]
-            psk = bytes.fromhex(secrets["psk"])
-            self.elements[sen] = NodeElement(seid, sen, psk, secrets["psk_identity"])
+            answer = self.request("element.secrets", {"element": seid, "again": True})
+            if "result" in answer:
+                secrets = answer["result"]["secrets"]
+                psk = bytes.fromhex(secrets["psk"])
+                self.elements[sen] = NodeElement(seid, sen, psk, secrets["psk_identity"])
 
     # --- the log -----------------------------------------------------------------------------
 

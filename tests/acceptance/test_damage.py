@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Damaged files in the data folder: the node starts, says what is wrong, and the others serve."""
+
+import json
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from iose.tls.constants import AlertDescription
+from tests.acceptance.wire import WireClient, assert_serves
+from tests.support.node import configured_node
+from tests.support.running_node import running_node
+
+pytestmark = pytest.mark.timeout(60)
+
+APPLET_OBJECT = b"010203040500/object/"
+
+
+def objects(path: Path) -> dict[bytes, bytes]:
+    with closing(sqlite3.connect(path)) as store:
+        return dict(store.execute("SELECT name, value FROM object"))
+
+
+def put(path: Path, name: bytes, value: bytes | None) -> None:
+    """Change an object of a store behind its element's back."""
+    with closing(sqlite3.connect(path)) as store, store:
+        store.execute("DELETE FROM object WHERE name = ?", (name,))
+        if value is not None:
+            store.execute("INSERT INTO object VALUES (?, ?)", (name, value))
+
+
+def object_named(path: Path, end: bytes) -> bytes:
+    (name,) = [name for name in objects(path) if name.endswith(end)]
+    return name
+
+
+STORE_DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "garbage": lambda path: path.write_bytes(os.urandom(8192)),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:5000]),
+    "no objects": lambda path: _execute(path, "DELETE FROM object"),
+    "no table": lambda path: _execute(path, "DROP TABLE object"),
+    "a newer schema": lambda path: _execute(path, "PRAGMA user_version=99"),
+    "a profile of noise": lambda path: put(path, object_named(path, b"profile"), b"\xff" * 9),
+    "a key of noise": lambda path: put(path, object_named(path, b"object/psk"), b"\xff" * 9),
+    "no key": lambda path: put(path, object_named(path, b"object/psk"), None),
+    "a mark of noise": lambda path: put(path, b"owner/mark", b"{"),
+    "a mark of another kind": lambda path: put(path, b"owner/mark", b"[]"),
+    "a name of noise": lambda path: put(path, object_named(path, b"historical-bytes"), b"\x00\xff \n"),
+    "a name too long": lambda path: put(path, object_named(path, b"historical-bytes"), b"x" * 99),
+    "a registry of noise": lambda path: put(path, object_named(path, b"registry"), b"\xff" * 9),
+}
+
+
+def _execute(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as store:
+        store.execute(statement)
+
+
+@pytest.mark.parametrize("damage", STORE_DAMAGES)
+def test_a_damaged_element_harms_no_other(tmp_path, damage):
+    with configured_node(tmp_path, 3) as node:
+        victim, well = node["key1.com"], node["key2.com"]
+    path = node.folder / "elements" / f"{victim.seid}.db"
+    STORE_DAMAGES[damage](path)
+    with configured_node(tmp_path, 3) as node:
+        assert_serves(node, well)
+        with WireClient(node, victim) as client:
+            client.handshake()
+            assert client.alert in {
+                None,
+                AlertDescription.UNRECOGNIZED_NAME,
+                AlertDescription.INTERNAL_ERROR,
+                AlertDescription.DECRYPT_ERROR,
+            }
+        assert_serves(node, well)
+        assert victim.seid in {one["seid"] for one in node.ask("status")["elements"]}
+    with running_node(node.folder) as up:
+        assert well.sen in {one["sen"] for one in up.ready["elements"]}
+
+
+INDEX_DAMAGES = {
+    "empty": b"",
+    "a number": b"5",
+    "null": b"null",
+    "an object": b"{}",
+    "a list of numbers": b"[5]",
+    "a list of lists": b"[[]]",
+    "too deep": b"[" * 100_000,
+    "no text": b"\xff\xfe",
+    "a record of another kind": b'[{"seid": 1}]',
+    "a text": b'"x"',
+}
+
+
+@pytest.mark.parametrize("content", list(INDEX_DAMAGES.values()), ids=list(INDEX_DAMAGES))
+def test_a_damaged_index_is_made_anew(tmp_path, content):
+    with running_node(tmp_path / "data") as first:
+        elements = first.ready["elements"]
+    (tmp_path / "data" / "index.json").write_bytes(content)
+    with running_node(tmp_path / "data") as second:
+        found = [(one["seid"], one["sen"]) for one in second.ready["elements"]]
+        assert found == [(one["seid"], one["sen"]) for one in elements]
+    index = json.loads((tmp_path / "data" / "index.json").read_bytes())
+    assert {one["seid"] for one in index} == {one["seid"] for one in elements}
