@@ -50,7 +50,7 @@ class Session:
         suite: The suite negotiated; it gives keys their sizes.
         handshake_secret: Kept for the attestation of a secure element, until the end.
         exporter: Root of exported keying material, once the handshake is complete.
-        early_data_budget: Bytes of refused 0-RTT data still to be skipped (RFC 8446 §4.2.10).
+        early_data_budget: Bytes of refused 0-RTT records still skipped (RFC 8446 §4.2.10).
     """
 
     __slots__ = (
@@ -128,10 +128,6 @@ class Session:
         if worn and is_open and not self._update_requested:
             self._update_requested = True
             self.send_key_update(KeyUpdateRequest.UPDATE_REQUESTED)
-
-    def skip_early_data(self, size: int) -> None:
-        """Count a record of refused early data (RFC 8446 §4.2.10)."""
-        self.early_data_budget = max(self.early_data_budget - size, 0)
 
     @property
     def hash_size(self) -> int:

@@ -11,6 +11,7 @@ from typing import Final
 from iose.crypto.errors import InvalidTagError
 from iose.tls.alerts import alert_for
 from iose.tls.constants import (
+    HEADER_SIZE,
     AlertDescription,
     ContentType,
     HandshakeType,
@@ -272,7 +273,7 @@ class StreamEngine:
         is_application_data = header[0] == ContentType.APPLICATION_DATA
         if session.reader.is_protected != is_application_data:
             if is_application_data and session.early_data_budget:
-                session.skip_early_data(len(body))
+                self._skip_early_data(body)
                 return None
             if self._is_early_alert(header[0]):
                 return header[0], body
@@ -285,11 +286,17 @@ class StreamEngine:
         except InvalidTagError:
             if not session.early_data_budget:
                 raise
-            session.skip_early_data(len(body))
+            self._skip_early_data(body)
             return None
         if session.reader.is_protected:
             session.early_data_budget = 0
         return opened
+
+    def _skip_early_data(self, body: bytes) -> None:
+        self._require_whole_messages()
+        # the header counts too, or empty records would be skipped for ever
+        budget = self._session.early_data_budget - HEADER_SIZE - len(body)
+        self._session.early_data_budget = max(budget, 0)
 
     def _is_early_alert(self, content_type: int) -> bool:
         """Whether a client refuses our ServerHello, hence has no keys for its alert."""

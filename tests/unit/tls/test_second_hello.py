@@ -117,6 +117,18 @@ def test_early_data_is_skipped_between_the_hellos() -> None:
     assert server.engine.records_to_send()
 
 
+def test_early_data_in_the_middle_of_the_second_hello_is_refused() -> None:
+    server = RetriedServer(with_extensions(FIRST, {E.EARLY_DATA: b""}))
+    server.engine.receive_data(plain_record(server.seal(SECOND)[5:100]))
+    check_refused(server.engine, plain_record(bytes(500), 23), A.UNEXPECTED_MESSAGE)
+
+
+def test_nothing_is_skipped_after_the_second_hello() -> None:
+    server = RetriedServer(with_extensions(FIRST, {E.EARLY_DATA: b""}))
+    server.engine.receive_data(plain_record(bytes(500), 23) + server.seal(SECOND))
+    check_refused(server.engine, plain_record(bytes(500), 23), A.BAD_RECORD_MAC)
+
+
 def test_early_data_that_was_not_announced_is_refused() -> None:
     server = RetriedServer()
     check_refused(server.engine, plain_record(bytes(500), 23), A.UNEXPECTED_MESSAGE)

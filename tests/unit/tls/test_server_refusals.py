@@ -82,6 +82,7 @@ def test_the_honest_hello_is_taken() -> None:
         ({E.ALPN: b"\x00\x01\x00"}, A.DECODE_ERROR),
         ({E.MAX_FRAGMENT_LENGTH: b"\x05"}, A.ILLEGAL_PARAMETER),
         ({E.MAX_FRAGMENT_LENGTH: b""}, A.DECODE_ERROR),
+        ({E.EARLY_DATA: b"\x00"}, A.DECODE_ERROR),
     ],
 )
 def test_a_hello_with_a_bad_extension_is_refused(
@@ -110,6 +111,7 @@ def test_a_record_size_limit_under_64_is_refused(body: bytes) -> None:
         {E.PSK_KEY_EXCHANGE_MODES: PskModes((7, 1)).encode()},
         {E.SUPPORTED_VERSIONS: ClientVersions((0x7F1C, 0x0304)).encode()},
         {E.PADDING: bytes(200)},
+        {E.EARLY_DATA: b""},
         {E.RECORD_SIZE_LIMIT: RecordSizeLimit(0xFFFF).encode()},
     ],
 )

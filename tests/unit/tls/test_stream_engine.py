@@ -17,6 +17,7 @@ from tests.unit.tls.forge import (
     open_pair,
     plain_record,
     seal,
+    session_of,
     with_extensions,
 )
 
@@ -298,4 +299,21 @@ def test_early_data_has_a_limit() -> None:
     server = ServerEngine(server_config())
     server.receive_data(seal(with_extensions(HELLO, {ExtensionType.EARLY_DATA: b""})))
     server.receive_data(plain_record(bytes(16_384), 0x17) * 2)
+    check_refused(server, plain_record(bytes(60), 0x17), A.BAD_RECORD_MAC)
+
+
+@pytest.mark.parametrize("body", [b"", b"x"])
+def test_small_records_of_early_data_count_with_their_headers(body: bytes) -> None:
+    server = ServerEngine(server_config())
+    server.receive_data(seal(with_extensions(HELLO, {ExtensionType.EARLY_DATA: b""})))
+    record = plain_record(body, 0x17)
+    server.receive_data(record * (32_768 // len(record)))
+    check_refused(server, record * 2, A.BAD_RECORD_MAC)
+
+
+def test_nothing_is_skipped_after_the_first_record_that_opens() -> None:
+    server = ServerEngine(server_config())
+    server.receive_data(seal(with_extensions(HELLO, {ExtensionType.EARLY_DATA: b""})))
+    part = session_of(server).reader._protection.protect(0, ContentType.HANDSHAKE, b"\x14\x00", 0)
+    server.receive_data(plain_record(bytes(60), 0x17) + part)
     check_refused(server, plain_record(bytes(60), 0x17), A.BAD_RECORD_MAC)

@@ -158,6 +158,8 @@ def _check_hello(hello: ClientHello) -> None:
         raise TlsPeerError(AlertDescription.PROTOCOL_VERSION, "the client does not speak TLS 1.3")
     if hello.compression_methods != NO_COMPRESSION:
         raise TlsPeerError(AlertDescription.ILLEGAL_PARAMETER, "compression is offered")
+    if hello.extensions.get(ExtensionType.EARLY_DATA):
+        raise TlsPeerError(AlertDescription.DECODE_ERROR, "early_data is not empty")
 
 
 def _choose_psk(config: ServerConfig, hello: ClientHello) -> PskChoice:

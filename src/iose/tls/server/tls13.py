@@ -79,6 +79,7 @@ class WaitSecondClientHello:
             TlsPeerError: It changes more.
             IoseError: The ClientHello is refused.
         """
+        self.first.session.early_data_budget = 0  # none may follow this message
         hello = ClientHello.decode(message.body)
         check_second_hello(self.first.hello, hello, self.first.choice)
         choice = choose(self.first.config, hello)
