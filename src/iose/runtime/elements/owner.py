@@ -150,9 +150,7 @@ class Owner:
     def _delete(self, arguments: Arguments) -> Result:
         seid = read_text(arguments, "seid")
         self._check_idle(seid)
-        self._rack.forget(seid)
-        self._shelf.delete(seid)
-        return {}
+        return self._removed(seid)
 
     def _export(self, arguments: Arguments) -> Result:
         element, mark = self._visit(arguments, unsettled=ElementState.EXPORTING)
@@ -179,9 +177,7 @@ class Owner:
 
     def _finish_export(self, arguments: Arguments) -> Result:
         element, _ = self._moving(arguments, ElementState.EXPORTING)
-        self._rack.forget(element.seid)
-        self._shelf.delete(element.seid)
-        return {}
+        return self._removed(element.seid)
 
     def _cancel_export(self, arguments: Arguments) -> Result:
         element, mark = self._moving(arguments, ElementState.EXPORTING)
@@ -247,6 +243,12 @@ class Owner:
     def _marked(self, element: OpenElement, mark: Mark) -> Result:
         element.write({MARK_NAME: mark.encode()})
         return self._settled(element.seid)
+
+    def _removed(self, seid: str) -> Result:
+        self._rack.settle(seid)
+        self._shelf.delete(seid)
+        self._rack.forget(seid)
+        return {}
 
     def _adopted(self, seid: str) -> Result:
         self._rack.adopt([ElementRecord(seid)])

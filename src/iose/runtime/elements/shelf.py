@@ -77,6 +77,7 @@ class StoreShelf:
         try:
             with _closing(self._open_store(draft, key=self._key(seid))) as store:
                 yield store
+            _check_whole(draft)
             _remove_logs(path)  # of an element that was removed while the power went
             draft.replace(path)
             sync_folder(path.parent)
@@ -104,6 +105,16 @@ class StoreShelf:
 
     def _key(self, seid: str) -> bytes | None:
         return None if self._data_key is None else element_key(self._data_key, seid)
+
+
+def _check_whole(path: Path) -> None:
+    """Check that a closed store is one file: on a full disk, its content stays in the log.
+
+    Raises:
+        StoreError: It does.
+    """
+    if file_stamp(path) == 0:
+        raise StoreError(f"{path.name}: database or disk is full")
 
 
 def _remove(path: Path) -> None:

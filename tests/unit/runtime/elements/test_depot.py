@@ -277,3 +277,19 @@ def test_only_a_bounded_number_of_stores_is_open(node: LocalNode):
             host.rack.release(seid)
         assert len(host.rack._idle) == 32
     assert node.states()["key80.com"] == "ready"
+
+
+def test_an_element_that_cannot_be_removed_is_still_there(node: LocalNode, monkeypatch):
+    seid = node.create("key1.com")
+    host = next(host for host in node.hosts if seid in host.rack.records)
+    monkeypatch.setattr("iose.runtime.elements.shelf._remove", refuse_to_write)
+    with pytest.raises(StoreError, match="cannot be removed"):
+        node.ask("element.delete", {"element": "key1.com"})
+    monkeypatch.undo()
+    assert node.states() == {"key1.com": "ready"}
+    assert [info.sen for info in host.rack.list_elements()] == ["key1.com"]
+    node.ask("element.delete", {"element": "key1.com"})
+
+
+def refuse_to_write(_path: Path) -> None:
+    raise OSError(30, "Read-only file system")
