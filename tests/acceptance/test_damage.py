@@ -16,7 +16,7 @@ from tests.support.running_node import running_node
 
 pytestmark = pytest.mark.timeout(60)
 
-APPLET_OBJECT = b"010203040500/object/"
+HISTORICAL = b"card/historical-bytes"
 
 
 def objects(path: Path) -> dict[bytes, bytes]:
@@ -49,8 +49,8 @@ STORE_DAMAGES = {
     "no key": lambda path: put(path, object_named(path, b"object/psk"), None),
     "a mark of noise": lambda path: put(path, b"owner/mark", b"{"),
     "a mark of another kind": lambda path: put(path, b"owner/mark", b"[]"),
-    "a name of noise": lambda path: put(path, object_named(path, b"historical-bytes"), b"\x00\xff \n"),
-    "a name too long": lambda path: put(path, object_named(path, b"historical-bytes"), b"x" * 99),
+    "a name of noise": lambda path: put(path, HISTORICAL, b"\x00\xff \n"),
+    "a name too long": lambda path: put(path, HISTORICAL, b"x" * 99),
     "a registry of noise": lambda path: put(path, object_named(path, b"registry"), b"\xff" * 9),
 }
 
