@@ -18,6 +18,7 @@ from tests.unit.tls.traces import CRYPTO
 A = AlertDescription
 E = ExtensionType
 GROUPS = (NamedGroup.X25519, NamedGroup.SECP256R1)
+LONG = PreSharedKey(b"long", bytes(48), HashAlgorithm.SHA384)
 FIRST = hello_of(client_config(groups=GROUPS))
 POINT = ClientShares.decode(hello_of().extensions[E.KEY_SHARE]).entries[0].key_exchange
 SHARE = ClientShares((KeyShareEntry(NamedGroup.SECP256R1, POINT),)).encode()
@@ -141,25 +142,27 @@ def test_too_much_early_data_is_refused() -> None:
     check_refused(server.engine, plain_record(bytes(1), 23), A.UNEXPECTED_MESSAGE)
 
 
-def test_another_identity_may_not_change_the_suite() -> None:
-    long = PreSharedKey(b"long", bytes(48), HashAlgorithm.SHA384)
+@pytest.mark.parametrize("identity", [b"guest", b"long", b"nobody"])
+def test_another_identity_in_the_second_hello_is_refused(identity: bytes) -> None:
     suites = (CipherSuite.TLS_AES_128_CCM_SHA256, CipherSuite.TLS_AES_256_GCM_SHA384)
     first = replace(FIRST, cipher_suites=suites)
-    server = ServerEngine(server_config(PSK, long, groups=(NamedGroup.SECP256R1,), suites=suites))
+    guest = PreSharedKey(b"guest", PSK.key)
+    server = ServerEngine(
+        server_config(PSK, guest, LONG, groups=(NamedGroup.SECP256R1,), suites=suites)
+    )
     server.receive_data(seal(first))
     assert server.records_to_send()
-    psks = OfferedPsks((PskIdentity(b"long"),), (bytes(48),)).encode()
+    psks = OfferedPsks((PskIdentity(identity),), (bytes(32),)).encode()
     second = with_extensions(first, {E.KEY_SHARE: SHARE})
     second = replace(second, extensions={**second.extensions, E.PRE_SHARED_KEY: psks})
     check_refused(server, plain_record(second.encode()), A.ILLEGAL_PARAMETER)
 
 
 def test_an_unknown_identity_costs_what_its_binder_suggests() -> None:
-    long = PreSharedKey(b"long", bytes(48), HashAlgorithm.SHA384)
     suites = (CipherSuite.TLS_AES_128_CCM_SHA256, CipherSuite.TLS_AES_256_GCM_SHA384)
     hello = replace(FIRST, cipher_suites=suites[1:])
     for identity in (b"long", b"nobody"):
-        server = ServerEngine(server_config(PSK, long, suites=suites))
+        server = ServerEngine(server_config(PSK, LONG, suites=suites))
         psks = OfferedPsks((PskIdentity(identity),), (bytes(48),)).encode()
         changed = replace(hello, extensions={**hello.extensions, E.PRE_SHARED_KEY: psks})
         check_refused(server, plain_record(changed.encode()), A.DECRYPT_ERROR)

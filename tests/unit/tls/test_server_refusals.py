@@ -6,8 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from iose.tls import ServerEngine, TlsPeerError
-from iose.tls.constants import AlertDescription, ExtensionType, HandshakeType, NamedGroup
+from iose.crypto.base import HashAlgorithm
+from iose.crypto.pyca import PycaCrypto
+from iose.tls import PreSharedKey, ServerEngine, TlsPeerError
+from iose.tls.constants import (
+    AlertDescription,
+    CipherSuite,
+    ExtensionType,
+    HandshakeType,
+    NamedGroup,
+)
 from iose.tls.extensions import (
     ClientShares,
     ClientVersions,
@@ -21,8 +29,8 @@ from iose.tls.extensions import (
     ServerName,
     SupportedGroups,
 )
-from iose.tls.messages import ClientHello, encode_message
-from tests.support.engine_pair import client_config, server_config
+from iose.tls.messages import ClientHello, ServerHello, encode_message
+from tests.support.engine_pair import PSK, client_config, server_config
 from tests.unit.tls.forge import check_refused, hello_of, plain_record, seal, with_extensions
 
 HELLO = hello_of()
@@ -169,6 +177,10 @@ def test_modes_may_be_absent_where_the_configuration_says_so() -> None:
     ("changes", "alert"),
     [
         ({E.SIGNATURE_ALGORITHMS: b"\x00\x02\x04\x03"}, A.HANDSHAKE_FAILURE),
+        (
+            {E.SIGNATURE_ALGORITHMS: b"\x00\x02\x04\x03", E.SUPPORTED_GROUPS: None},
+            A.MISSING_EXTENSION,
+        ),
         ({}, A.MISSING_EXTENSION),
     ],
 )
@@ -223,6 +235,50 @@ def test_the_right_identity_in_second_place_is_selected() -> None:
     server = ServerEngine(server_config())
     server.receive_data(seal(HELLO, (b"another", b"Client_identity")))
     assert bytes.fromhex("002900020001") in server.records_to_send()[0]
+
+
+LONG = PreSharedKey(b"long", bytes(48), HashAlgorithm.SHA384)
+BOTH_HASHES = (CipherSuite.TLS_AES_256_GCM_SHA384, CipherSuite.TLS_AES_128_CCM_SHA256)
+
+
+def test_an_identity_whose_hash_goes_with_no_common_suite_is_passed_over() -> None:
+    server = ServerEngine(server_config(LONG, PSK, suites=BOTH_HASHES))
+    server.receive_data(seal(HELLO, (b"long", b"Client_identity")))
+    assert bytes.fromhex("002900020001") in server.records_to_send()[0]
+
+
+@pytest.mark.parametrize("identity", [b"long", b"nobody"])
+def test_an_identity_of_another_hash_looks_like_an_unknown_one(identity: bytes) -> None:
+    server = ServerEngine(server_config(LONG, PSK, suites=BOTH_HASHES))
+    check_refused(server, seal(HELLO, (identity,)), A.DECRYPT_ERROR)
+
+
+def test_the_suite_goes_with_the_hash_of_the_identity() -> None:
+    server = ServerEngine(server_config(LONG, PSK, suites=BOTH_HASHES))
+    server.receive_data(seal(replace(HELLO, cipher_suites=(0x1302, 0x1304))))
+    assert ServerHello.decode(server.records_to_send()[0][9:]).cipher_suite == 0x1304
+
+
+def test_a_hello_full_of_identities_costs_one_binder() -> None:
+    crypto = CountingCrypto()
+    config = server_config()
+    server = ServerEngine(replace(config, engine=replace(config.engine, crypto=crypto)))
+    message = seal(HELLO, tuple(b"%03d" % number for number in range(1_000)))[5:]
+    *pieces, last = (message[start : start + 16_384] for start in range(0, len(message), 16_384))
+    for piece in pieces:
+        server.receive_data(plain_record(piece))
+    check_refused(server, plain_record(last), A.DECRYPT_ERROR)
+    assert crypto.macs == 5  # four of the key, one binder
+
+
+class CountingCrypto(PycaCrypto):
+    """Counts MACs."""
+
+    macs = 0
+
+    def hmac(self, algorithm: HashAlgorithm, key: bytes, data: bytes) -> bytes:
+        self.macs += 1
+        return super().hmac(algorithm, key, data)
 
 
 def test_wrong_identity_and_wrong_binder_look_alike() -> None:

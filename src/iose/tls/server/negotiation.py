@@ -5,7 +5,7 @@ Pure functions from message and configuration to a Choice or an error. The binde
 afterwards: here an unknown identity is quietly replaced by one that will be refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from iose.crypto.base import HashAlgorithm
@@ -34,6 +34,8 @@ from iose.tls.extensions import (
 from iose.tls.messages import NO_COMPRESSION, ClientHello
 from iose.tls.suites import SUITES
 
+# what a client without PSK must send (RFC 8446 §9.2)
+_WITHOUT_PSK = frozenset({ExtensionType.SIGNATURE_ALGORITHMS, ExtensionType.SUPPORTED_GROUPS})
 _MAY_CHANGE = frozenset(
     {
         ExtensionType.KEY_SHARE,
@@ -103,12 +105,12 @@ def choose(config: ServerConfig, hello: ClientHello) -> Choice:
         TlsPeerError: The ClientHello breaks a rule, or there is nothing in common.
     """
     _check_hello(hello)
-    psk = _choose_psk(config, hello)
-    suite = _choose_suite(config, hello, psk.psk.hash)
+    suites = [suite for suite in config.engine.suites if suite in hello.cipher_suites]
+    psk = _choose_psk(config, hello, {SUITES[suite].hash for suite in suites})
     group, share = _choose_group(config, hello)
     record_size_limit = _choose_record_size_limit(config, hello)
     return Choice(
-        suite=suite,
+        suite=next(suite for suite in suites if SUITES[suite].hash is psk.psk.hash),
         psk=psk,
         group=group,
         share=share,
@@ -162,11 +164,30 @@ def _check_hello(hello: ClientHello) -> None:
         raise TlsPeerError(AlertDescription.DECODE_ERROR, "early_data is not empty")
 
 
-def _choose_psk(config: ServerConfig, hello: ClientHello) -> PskChoice:
+def _choose_psk(
+    config: ServerConfig, hello: ClientHello, hashes: Collection[HashAlgorithm]
+) -> PskChoice:
+    # the first identity that is ours and goes with a common suite (RFC 8446 §4.2.11)
+    offer = _offered_psks(config, hello)
+    usable = {psk.identity: psk for psk in config.psks if psk.hash in hashes}
+    if not usable:
+        raise TlsPeerError(AlertDescription.HANDSHAKE_FAILURE, "no cipher suite in common")
+    size = offer.binders_size
+    for index, item in enumerate(offer.identities):
+        if item.identity in usable:
+            return PskChoice(usable[item.identity], index, offer.binders[index], size)
+    # one of ours, of the hash the binder suggests, to be verified and refused in any case
+    binder = offer.binders[0]
+    alike = [psk for psk in usable.values() if psk.hash.digest_size == len(binder)]
+    decoy, *_ = alike or usable.values()
+    return PskChoice(decoy, 0, binder, size, is_known=False)
+
+
+def _offered_psks(config: ServerConfig, hello: ClientHello) -> OfferedPsks:
     extensions = hello.extensions
     body = extensions.get(ExtensionType.PRE_SHARED_KEY)
     if body is None:
-        if ExtensionType.SIGNATURE_ALGORITHMS in extensions:
+        if extensions.keys() >= _WITHOUT_PSK:
             raise TlsPeerError(AlertDescription.HANDSHAKE_FAILURE, "the client offers no PSK")
         raise TlsPeerError(
             AlertDescription.MISSING_EXTENSION, "neither pre_shared_key nor signature_algorithms"
@@ -175,38 +196,7 @@ def _choose_psk(config: ServerConfig, hello: ClientHello) -> PskChoice:
         raise TlsPeerError(AlertDescription.ILLEGAL_PARAMETER, "pre_shared_key is not last")
     if config.check_psk_modes and ExtensionType.PSK_KEY_EXCHANGE_MODES not in extensions:
         raise TlsPeerError(AlertDescription.MISSING_EXTENSION, "no psk_key_exchange_modes")
-    offer = OfferedPsks.decode(body)
-    ours: Mapping[bytes, PreSharedKey] = {psk.identity: psk for psk in config.psks}
-    for index, item in enumerate(offer.identities):
-        if item.identity in ours:
-            psk = ours[item.identity]
-            return PskChoice(
-                psk, index=index, binder=offer.binders[index], binders_size=offer.binders_size
-            )
-    return PskChoice(
-        _decoy(config, offer.binders[0]),
-        index=0,
-        binder=offer.binders[0],
-        binders_size=offer.binders_size,
-        is_known=False,
-    )
-
-
-def _decoy(config: ServerConfig, binder: bytes) -> PreSharedKey:
-    """Return a key of ours to verify a binder with that will be refused in any case."""
-    for psk in config.psks:
-        if psk.hash.digest_size == len(binder):
-            return psk
-    return config.psks[0]
-
-
-def _choose_suite(
-    config: ServerConfig, hello: ClientHello, algorithm: HashAlgorithm
-) -> CipherSuite:
-    for suite in config.engine.suites:
-        if suite in hello.cipher_suites and SUITES[suite].hash is algorithm:
-            return suite
-    raise TlsPeerError(AlertDescription.HANDSHAKE_FAILURE, "no cipher suite in common")
+    return OfferedPsks.decode(body)
 
 
 def _choose_group(

@@ -73,7 +73,7 @@ class WaitSecondClientHello:
     state: State = State.SERVER_WAIT_SECOND_CLIENT_HELLO
 
     def receive(self, message: HandshakeMessage) -> WaitingState:
-        """Check that only the share changed, then verify the new binder.
+        """Check that only the share changed, then verify the new binder (RFC 8446 §4.1.2).
 
         Raises:
             TlsPeerError: It changes more.
@@ -83,9 +83,10 @@ class WaitSecondClientHello:
         hello = ClientHello.decode(message.body)
         check_second_hello(self.first.hello, hello, self.first.choice)
         choice = choose(self.first.config, hello)
-        if choice.suite is not self.first.choice.suite:
+        # only PSKs that do not go with the suite may be taken out, so the choice is the same
+        if not choice.psk.is_known or choice.psk.psk is not self.first.choice.psk.psk:
             raise TlsPeerError(
-                AlertDescription.ILLEGAL_PARAMETER, "the second client_hello changes the suite"
+                AlertDescription.ILLEGAL_PARAMETER, "the second client_hello changes the PSK"
             )
         handshake = replace(self.first, hello=hello, choice=choice)
         return handshake.check_binder(message, State.SERVER_WAIT_SECOND_BINDER)
