@@ -10,7 +10,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from iose.crypto.base import Rng
@@ -136,9 +136,9 @@ class Depot:
             if not path.exists():
                 self._forget(seid)
                 continue
-            is_fresh = self.records[seid].stamp == file_stamp(path) != 0
-            record = self.records[seid] if is_fresh else ElementRecord(seid)
-            adopted.append(record.to_json())
+            record = self.records[seid]
+            is_fresh = record.stamp == file_stamp(path)
+            adopted.append((record if is_fresh else replace(record, stamp=0)).to_json())
         return adopted
 
     def take(self, records: Iterable[object]) -> bool:
@@ -203,7 +203,7 @@ class Depot:
         """Return how each usable element is reached, in the order of their names.
 
         Raises:
-            IoseError: A host is down, or an element's store is broken.
+            IoseError: A host is down.
         """
         answers = await asyncio.gather(
             *(

@@ -19,6 +19,7 @@ from iose.runtime.elements.record import MARK_NAME, ElementRecord, ElementState,
 from iose.runtime.elements.seal import Archive, decode_archive, encode_archive
 from iose.runtime.elements.shelf import ElementStore, StoreShelf
 from iose.runtime.errors import ConfigurationError
+from iose.wire.errors import IoseError
 
 MOVE_HINT = (
     "run the same 'iose element export' or 'import' again to finish, or 'export --abandon' to keep "
@@ -118,8 +119,11 @@ class Owner:
     def _keys(self, arguments: Arguments) -> Result:
         keys = {}
         for seid in map(str, read_list(arguments, "seids")):
-            keys[seid] = self._maker.read_secrets(self._rack.visit(seid).load())
-            self._rack.settle(seid)
+            try:
+                keys[seid] = self._maker.read_secrets(self._rack.visit(seid).load())
+                self._rack.settle(seid)
+            except IoseError as error:
+                self._rack.mark_broken(seid, error)
         return {"keys": keys}
 
     def _secrets(self, arguments: Arguments) -> Result:

@@ -116,8 +116,7 @@ class Rack:
         for record in records:
             self.records[record.seid] = record
             if not record.is_known:
-                self.records[record.seid] = self._read(record.seid)
-                self._drop_idle(record.seid)
+                self._read(record.seid)
 
     def list_elements(self) -> list[ElementInfo]:
         """Return the usable elements, in the order of their SEIDs."""
@@ -170,6 +169,12 @@ class Rack:
         self._drop_idle(seid)
         self.records.pop(seid, None)
 
+    def mark_broken(self, seid: str, error: IoseError) -> None:
+        """Use an element no more that cannot be read, and say why; others must not suffer."""
+        log.error("element.broken", seid=seid, error=str(error))
+        self._drop_idle(seid)
+        self._keep(replace(self.records[seid], state=ElementState.BROKEN, stamp=0))
+
     def settle(self, seid: str) -> ElementRecord:
         """Close an idle element's store, and return its record with the file's new stamp."""
         self._drop_idle(seid)
@@ -199,11 +204,12 @@ class Rack:
         if element is not None:
             self._keep(self._describe(seid, element.load()))
 
-    def _read(self, seid: str) -> ElementRecord:
+    def _read(self, seid: str) -> None:
         try:
-            return self._describe(seid, self.visit(seid).load())
-        except IoseError:
-            return ElementRecord(seid, state=ElementState.BROKEN)
+            self.records[seid] = self._describe(seid, self.visit(seid).load())
+            self._drop_idle(seid)
+        except IoseError as error:
+            self.mark_broken(seid, error)
 
     def _describe(self, seid: str, objects: Mapping[str, bytes]) -> ElementRecord:
         record = self._maker.describe(seid, objects)

@@ -2,6 +2,7 @@
 """Elements of a folder for their owner: made, listed, renamed, unlocked, deleted; the index."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,31 @@ def test_a_broken_store_harms_no_other_element(node: LocalNode):
         again.secrets(broken)
     again.ask("element.delete", {"element": broken})
     assert again.states() == {"key2.com": "ready"}
+
+
+def test_a_store_that_rots_unnoticed_is_left_out_named_and_logged(node: LocalNode, capfd):
+    rotten = node.create("key1.com")
+    node.create("key2.com")
+    node.depot.save()
+    node.power_off()
+    path = node.folder.store(rotten)
+    content, stamp = bytearray(path.read_bytes()), path.stat().st_mtime_ns
+    content[4096:] = bytes(len(content) - 4096)
+    path.write_bytes(content)
+    os.utime(path, ns=(stamp, stamp))
+    again = LocalNode(node.folder.path)
+    assert again.states() == {"key1.com": "ready", "key2.com": "ready"}
+    assert [access.sen for access in asyncio.run(again.depot.access())] == ["key2.com"]
+    again.depot.take([record.to_json() for record in again.hosts[0].told])
+    assert again.states() == {"key1.com": "broken", "key2.com": "ready"}
+    assert [info.sen for info in again.hosts[0].rack.list_elements()] == ["key2.com"]
+    logged = capfd.readouterr()
+    assert rotten in logged.out + logged.err
+    again.depot.save()
+    again.power_off()
+    once_more = LocalNode(node.folder.path)
+    assert once_more.states() == {"key1.com": "broken", "key2.com": "ready"}
+    once_more.power_off()
 
 
 def test_two_elements_with_one_name_are_reported(node: LocalNode):
