@@ -10,7 +10,7 @@ from iose.client.uri import ElementUri
 PRINTABLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
 LINE = st.binary(min_size=1, max_size=40).filter(lambda line: not set(line) & set(b"\r\n"))
 HOSTS = st.one_of(
-    st.from_regex(r"\A[a-z0-9]([a-z0-9-]{0,8}\.){0,2}[a-z]{1,5}\Z"),
+    st.from_regex(r"\A([a-z0-9][a-z0-9-]{0,8}\.){0,2}[a-z]{1,5}\.?\Z"),
     st.ip_addresses().map(str),
 )
 URIS = st.builds(

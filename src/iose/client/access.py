@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from iose.client.credentials import Credential, CredentialsStore
-from iose.client.errors import MissingPskError
+from iose.client.errors import ElementUriError, MissingPskError
 from iose.client.uri import DEFAULT_IDENTITY, ElementUri, decode_psk
 from iose.crypto.pyca import PycaCrypto
 from iose.tls.config import ClientConfig, EngineConfig, PreSharedKey
@@ -96,6 +96,13 @@ def resolve_access(
                 f"no PSK is known for {parsed.address}",
                 hint=f"iose credentials set '{parsed.scheme}://{parsed.address}/'",
             )
-        given = decode_psk(digits)
+        given = _decode_variable(digits)
     credential = Credential(parsed.address, given, identity=wanted or DEFAULT_IDENTITY)
     return Access(parsed, credential, credentials)
+
+
+def _decode_variable(digits: str) -> bytes:
+    try:
+        return decode_psk(digits)
+    except ElementUriError as fault:
+        raise ElementUriError(f"{PSK_VARIABLE}: {fault}", hint=fault.hint) from None

@@ -24,7 +24,7 @@ MAX_URI_SIZE: Final = 16_384  # one command never exceeds a record (RFC 8446 §5
 REDACTED: Final = "***"
 
 _SCHEME: Final = re.compile(r"[A-Za-z]+[Ss]")
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_HOST: Final = re.compile(r"(?=.{1,253}\Z)(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?", re.ASCII)
 _IPV6: Final = re.compile(r"[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~-]+)?")  # RFC 6874 §2
 _PSK: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -163,8 +163,10 @@ def decode_psk(text: str) -> bytes:
             "the PSK of this URI was redacted", hint="leave it out, or write its 64 digits"
         )
     if not _PSK.fullmatch(digits):
+        found = "others" if len(digits) == 2 * PSK_SIZE else str(len(digits))
         raise ElementUriError(
-            f"expected a PSK of 64 hexadecimal digits, found {len(digits)} characters"
+            f"expected a PSK of {2 * PSK_SIZE} hexadecimal digits, found {found}",
+            hint="a PSK is 32 bytes, written in hexadecimal",
         )
     return bytes.fromhex(digits)
 
