@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from iose.client.errors import AnswerError, KeystoreError
-from iose.client.signature import decode_signature
+from iose.client.signature import decode_signature, lower_s
 from iose.client.syntax import syntax_of
+from iose.crypto.base import Curve
 from iose.wire.errors import DecodeError, LocalProtocolError
 
 T = TypeVar("T")
@@ -20,6 +21,8 @@ OK: Final = b"OK"
 ERROR: Final = b"ERROR"
 MAX_INDEX: Final = 0xFF  # two hex digits
 CERTIFICATE_SIZE: Final = 64
+PUBLIC_KEY_SIZE: Final = 65
+UNCOMPRESSED: Final = 0x04  # SEC 1 §2.3.3
 _HEX: Final = re.compile(rb"(?:[0-9A-Fa-f]{2})*")
 
 
@@ -46,8 +49,9 @@ class Command(Generic[T]):
         """
         if answer == ERROR and not self.is_text:
             syntax = syntax_of(self.line)
+            written = f"; written {syntax.form}" if syntax.form else ""
             raise KeystoreError(
-                f"the element refused: {syntax.meaning}", hint=syntax.if_refused or None
+                f"the element refused: {syntax.meaning}", hint=syntax.if_refused + written
             )
         return self.decode(answer)
 
@@ -82,6 +86,18 @@ def hex_line(head: bytes, data: bytes, *, low: int = 0, high: int | None = None)
     """
     check_size(data, low, high)
     return head + data.hex().upper().encode()
+
+
+def encode_text(text: str) -> bytes:
+    """Return a text as it is sent: UTF-8; bytes of a command line that are not stay as they were.
+
+    Raises:
+        LocalProtocolError: It holds half a character.
+    """
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise LocalProtocolError("expected a text of whole characters") from None
 
 
 def text_line(head: bytes, text: bytes, *, low: int = 0, high: int | None = None) -> bytes:
@@ -167,15 +183,29 @@ def read_certificate(answer: bytes) -> bytes | None:
     return data if any(data) else None
 
 
-def read_signature(answer: bytes) -> bytes:
-    """Return a signature whose DER is strict.
+def read_point(answer: bytes) -> bytes:
+    """Return an uncompressed point (SEC 1 §2.3.3); whether it is on a curve is not looked at.
 
     Raises:
         AnswerError: It is not one.
     """
-    data = read_hex(answer)
-    try:
-        decode_signature(data)
-    except DecodeError as fault:
-        raise AnswerError(f"expected a DER signature: {fault}") from None
+    data = read_sized(PUBLIC_KEY_SIZE)(answer)
+    if data[0] != UNCOMPRESSED:
+        raise AnswerError("expected an uncompressed point, found something else")
     return data
+
+
+def read_signature(*, lowered_on: Curve | None = None) -> Callable[[bytes], bytes]:
+    """Return a reader of signatures in strict DER, which brings S down if a curve is given."""
+
+    def decode(answer: bytes) -> bytes:
+        data = read_hex(answer)
+        try:
+            if lowered_on is not None:
+                return lower_s(data, curve=lowered_on)
+            decode_signature(data)
+        except DecodeError as fault:
+            raise AnswerError(f"expected a DER signature: {fault}") from None
+        return data
+
+    return decode

@@ -12,27 +12,29 @@ from typing import Final
 from iose.client.codec import (
     CERTIFICATE_SIZE,
     OK,
+    PUBLIC_KEY_SIZE,
     Command,
     check_size,
+    encode_text,
     hex_line,
     indexed_head,
     read_certificate,
     read_flag,
     read_hex,
     read_ok,
+    read_point,
     read_same,
     read_signature,
     read_sized,
     read_text,
     text_line,
 )
-from iose.client.signature import DIGEST_SIZE, lower_s
+from iose.client.signature import DIGEST_SIZE
 from iose.client.uri import PSK_SIZE
 from iose.crypto.base import Curve, HashAlgorithm
 from iose.wire.errors import LocalProtocolError
 
 MAX_HMAC_INDEX: Final = 0x0F  # the first digit is a mode, and 0 is text
-PUBLIC_KEY_SIZE: Final = 65
 PRIVATE_KEY_SIZE: Final = 32
 MAX_SEED_SIZE: Final = 64
 MAX_LEVELS: Final = 30
@@ -49,7 +51,7 @@ def raw(line: bytes | str) -> Command[bytes]:
     Raises:
         LocalProtocolError: The line is empty or holds a line end.
     """
-    content = line.encode() if isinstance(line, str) else line
+    content = encode_text(line) if isinstance(line, str) else line
     if not content or b"\n" in content or b"\r" in content:
         raise LocalProtocolError("expected one line, neither empty nor with a line end")
     return Command(content, bytes)
@@ -80,7 +82,7 @@ def echo_bytes(data: bytes) -> Command[bytes]:
 
 def application_public_key() -> Command[bytes]:
     """Return the attestation key of the application: 65 bytes, a point of secp256k1."""
-    return Command(b"?0A", read_sized(PUBLIC_KEY_SIZE))
+    return Command(b"?0A", read_point)
 
 
 def certificate() -> Command[bytes | None]:
@@ -107,7 +109,7 @@ def prove(challenge: bytes) -> Command[bytes]:
     Raises:
         LocalProtocolError: The challenge has another size.
     """
-    return Command(hex_line(b"?0C", challenge, low=1, high=DIGEST_SIZE), read_signature)
+    return Command(hex_line(b"?0C", challenge, low=1, high=DIGEST_SIZE), read_signature())
 
 
 def session_secret() -> Command[bytes]:
@@ -171,7 +173,7 @@ def public_key(index: int) -> Command[bytes]:
     Raises:
         LocalProtocolError: The index is out of range.
     """
-    return Command(indexed_head(b"p", index), read_sized(PUBLIC_KEY_SIZE))
+    return Command(indexed_head(b"p", index), read_point)
 
 
 def set_public_key(index: int, public: bytes) -> Command[None]:
@@ -219,9 +221,7 @@ def sign(
         LocalProtocolError: The index or the size is wrong.
     """
     line = hex_line(indexed_head(b"s", index), digest, low=1, high=DIGEST_SIZE)
-    if not low_s:
-        return Command(line, read_signature)
-    return Command(line, lambda answer: lower_s(read_signature(answer), curve=curve))
+    return Command(line, read_signature(lowered_on=curve if low_s else None))
 
 
 def generate_seed(index: int) -> Command[None]:
@@ -327,7 +327,7 @@ def set_identity(identity: str) -> Command[None]:
     Raises:
         LocalProtocolError: It is empty or holds a line end.
     """
-    return Command(text_line(b"?05", identity.encode(), low=1), read_ok)
+    return Command(text_line(b"?05", encode_text(identity), low=1), read_ok)
 
 
 def set_guest_identity(identity: str) -> Command[None]:
@@ -336,7 +336,7 @@ def set_guest_identity(identity: str) -> Command[None]:
     Raises:
         LocalProtocolError: It is empty or holds a line end.
     """
-    return Command(text_line(b"?06", identity.encode(), low=1), read_ok)
+    return Command(text_line(b"?06", encode_text(identity), low=1), read_ok)
 
 
 def set_guest_psk(psk: bytes) -> Command[None]:

@@ -41,10 +41,12 @@ def lower_s(signature: bytes, *, curve: Curve = Curve.SECP256K1) -> bytes:
     """Return the same signature with S at most n/2, which some verifiers insist on (BIP 62).
 
     Raises:
-        DecodeError: It is not strict DER.
+        DecodeError: It is not strict DER, or no signature on this curve.
     """
     r, s = decode_signature(signature)
     order = ORDERS[curve]
+    if max(r, s) >= order:
+        raise DecodeError("expected numbers below the order of the curve")
     return encode_signature(r, min(s, order - s))
 
 

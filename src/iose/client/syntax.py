@@ -19,7 +19,7 @@ class CommandSyntax:
     """One command for people.
 
     Attributes:
-        form: How it is written; <..> stand for what the caller gives.
+        form: How it is written; <..> stand for what the caller gives, as in ``LEGEND``.
         meaning: What it does.
         if_refused: The next step after ERROR.
         if_closed: The next step when the element closes the session instead of answering.
@@ -44,32 +44,32 @@ SYNTAX: Final = {
     "?0A": CommandSyntax("?0A", "public key of the application", _HEX),
     "?0B": CommandSyntax("?0B", "certificate of the application, zeros when unset", _HEX),
     "?0C": CommandSyntax(
-        "?0C<1 to 32 bytes>", "prove possession: sign session secret and challenge", _HEX
+        "?0C<2 to 64 digits>", "prove possession: sign session secret and challenge", _HEX
     ),
     "?0D": CommandSyntax("?0D", "handshake secret of this session", _ROOT),
     "?0E": CommandSyntax(
-        "?0E<64 bytes>",
+        "?0E<128 digits>",
         "store the certificate, once",
         "a certificate is written once: this element has its own",
         "the certificate must be 64 bytes",
     ),
     "?05": CommandSyntax("?05<text>", "set the main PSK identity", _ROOT),
     "?06": CommandSyntax("?06<text>", "set the guest PSK identity", _ROOT),
-    "?A0": CommandSyntax("?A0<32 bytes>", "set the guest PSK", _ROOT, is_secret=True),
+    "?A0": CommandSyntax("?A0<64 digits>", "set the guest PSK", _ROOT, is_secret=True),
     "?A1": CommandSyntax("?A1", "read the guest PSK", _ROOT),
-    "?A2": CommandSyntax("?A2<32 bytes>", "set the identity-module PSK", _ROOT, is_secret=True),
-    "?A5": CommandSyntax("?A5<1 byte>", "set flags: 01 guest identity, 80 check the name", _ROOT),
+    "?A2": CommandSyntax("?A2<64 digits>", "set the identity-module PSK", _ROOT, is_secret=True),
+    "?A5": CommandSyntax("?A5<2 digits>", "set flags: 01 guest identity, 80 check the name", _ROOT),
     "?AA": CommandSyntax(
-        "?AA<old 32 bytes><new 32 bytes>",
+        "?AA<old, 64 digits><new, 64 digits>",
         "change the PSK of the next sessions",
         "after 10 wrong attempts an administrator must unlock the change",
         "the old PSK was wrong, or this element does not allow a change",
         is_secret=True,
     ),
-    "?D0": CommandSyntax("?D0<32 bytes>", "binder with the identity-module PSK", _ROOT),
-    "?D1": CommandSyntax("?D1<32 bytes>", "derive with the identity-module PSK", _ROOT),
-    "?D2": CommandSyntax("?D2<32 bytes>", "the same after a push of the button", _ROOT),
-    "?FF": CommandSyntax("?FF<1 to 128 bytes>", "echo bytes", _HEX),
+    "?D0": CommandSyntax("?D0<64 digits>", "binder with the identity-module PSK", _ROOT),
+    "?D1": CommandSyntax("?D1<64 digits>", "derive with the identity-module PSK", _ROOT),
+    "?D2": CommandSyntax("?D2<64 digits>", "the same after a push of the button", _ROOT),
+    "?FF": CommandSyntax("?FF<2 to 256 digits>", "echo bytes", _HEX),
     "c": CommandSyntax("c<key>", "clear a key on secp256k1", _INDEX),
     "C": CommandSyntax("C<key>", "clear a key on P-256", _INDEX),
     "g": CommandSyntax("g<key>", "generate a key on secp256k1", _FULL_KEY),
@@ -80,25 +80,39 @@ SYNTAX: Final = {
     ),
     "n": CommandSyntax("n<key>", "seal an empty slot: what is put there never leaves", _FULL_KEY),
     "N": CommandSyntax("N<key>", "tell whether a slot is sealed: 01 or 00", _INDEX),
-    "P": CommandSyntax("P<key><65 bytes>", "set the public key", _FULL_KEY),
-    "X": CommandSyntax("X<key><1 to 32 bytes>", "set the private key", _FULL_KEY, is_secret=True),
-    "R": CommandSyntax("R<key><1 to 32 bytes>", "the same as X", _FULL_KEY, is_secret=True),
-    "s": CommandSyntax("s<key><1 to 32 bytes>", "sign a digest, ECDSA", _EMPTY_KEY),
+    "P": CommandSyntax("P<key><130 digits>", "set the public key", _FULL_KEY),
+    "X": CommandSyntax("X<key><2 to 64 digits>", "set the private key", _FULL_KEY, is_secret=True),
+    "R": CommandSyntax("R<key><2 to 64 digits>", "the same as X", _FULL_KEY, is_secret=True),
+    "s": CommandSyntax("s<key><2 to 64 digits>", "sign a digest, ECDSA", _EMPTY_KEY),
     "t": CommandSyntax(
-        "t<key>[<1 to 64 bytes>]", "set the seed; generate it without payload", _HEX, is_secret=True
+        "t<key>[<2 to 128 digits>]",
+        "set the seed; generate it without payload",
+        _HEX,
+        is_secret=True,
     ),
-    "T": CommandSyntax("T<key>[<1 to 64 bytes>]", "the same as t", _HEX, is_secret=True),
+    "T": CommandSyntax("T<key>[<2 to 128 digits>]", "the same as t", _HEX, is_secret=True),
     "v": CommandSyntax("v<key>", "read the seed", "there is none, or it may not leave"),
-    "b": CommandSyntax("b<key><path>", "derive the key from its seed, BIP32", _EMPTY_SEED),
-    "k": CommandSyntax("k<key><path>", "the same as b", _EMPTY_SEED),
+    "b": CommandSyntax(
+        "b<key><8 digits a level>", "derive the key from its seed, BIP32", _EMPTY_SEED
+    ),
+    "k": CommandSyntax("k<key><8 digits a level>", "the same as b", _EMPTY_SEED),
     "Z": CommandSyntax("Z<record><text>", "write a record, up to 64 bytes", _INDEX),
     "I": CommandSyntax("I<record>", "read a record; OK when it is empty", _INDEX),
-    "h": CommandSyntax("h<key><message>", "HMAC-SHA256 with the seed as key", _EMPTY_SEED),
-    "H": CommandSyntax("H<key><message>", "HMAC-SHA512 with the seed as key", _EMPTY_SEED),
-    "A": CommandSyntax("A<key><blocks>", "AES-128 encrypt, the seed as key", _EMPTY_SEED),
-    "a": CommandSyntax("a<key><blocks>", "AES-128 decrypt, the seed as key", _EMPTY_SEED),
+    "h": CommandSyntax("h<key><digits>", "HMAC-SHA256 with the seed as key", _EMPTY_SEED),
+    "H": CommandSyntax("H<key><digits>", "HMAC-SHA512 with the seed as key", _EMPTY_SEED),
+    "A": CommandSyntax(
+        "A<key><32 digits a block>", "AES-128 encrypt, the seed as key", _EMPTY_SEED
+    ),
+    "a": CommandSyntax(
+        "a<key><32 digits a block>", "AES-128 decrypt, the seed as key", _EMPTY_SEED
+    ),
 }
-UNKNOWN: Final = CommandSyntax("", "a command iose does not know", "check it against the help")
+UNKNOWN: Final = CommandSyntax(
+    "",
+    "a command iose does not know",
+    "help in iose shell lists them; in a URI, one that begins with ? is written /??00",
+)
+LEGEND: Final = "<key> is 00 to 03, <record> 00 to 1F, digits are hexadecimal, <text> is as it is"
 
 
 def syntax_of(line: bytes) -> CommandSyntax:

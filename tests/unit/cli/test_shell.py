@@ -122,8 +122,8 @@ def test_help_lists_the_commands_in_words(uri, person, capfd):
     assert run(["shell", uri]) == 0
     out = capfd.readouterr().out
     assert "read the public key" in out
-    assert "s<key><1 to 32 bytes>: sign a digest, ECDSA" in out
-    assert "?0C<1 to 32 bytes>: prove possession" in out
+    assert "s<key><2 to 64 digits>: sign a digest, ECDSA" in out
+    assert "?0C<2 to 64 digits>: prove possession" in out
     assert "a command iose does not know" in out
 
 

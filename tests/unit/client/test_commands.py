@@ -10,6 +10,7 @@ from iose.client.asynchronous import AsyncElement
 from iose.client.blocking import Element
 from iose.client.codec import Command
 from iose.client.errors import AnswerError, KeystoreError
+from iose.client.signature import lower_s
 from iose.client.syntax import SYNTAX, UNKNOWN, shown, syntax_of
 from iose.crypto.base import Curve, HashAlgorithm
 from iose.wire.errors import LocalProtocolError
@@ -56,6 +57,12 @@ DER_HIGH_S = bytes.fromhex(  # attestation of a simulated card: S is above n/2
         (commands.generate_seed(3), b"t03", b"OK", None),
         (commands.set_seed(3, b"\x12"), b"t0312", b"OK", None),
         (commands.seed(3), b"v03", b"1234", b"\x12\x34"),
+        (
+            commands.sign(3, b"\xab", low_s=True),
+            b"s03AB",
+            DER_HIGH_S.hex().encode(),
+            lower_s(DER_HIGH_S),
+        ),
         (commands.derive(3, "m/0'"), b"b0380000000", b"OK", None),
         (commands.derive(3, "1h/2H"), b"b038000000180000002", b"OK", None),
         (commands.derive(3, [0x80000001]), b"b0380000001", b"OK", None),
@@ -92,6 +99,7 @@ DER_HIGH_S = bytes.fromhex(  # attestation of a simulated card: S is above n/2
             b"\x11" * 32,
         ),
         (commands.raw("p00"), b"p00", b"anything", b"anything"),
+        (commands.raw("Z00\udcff"), b"Z00\xff", b"OK", b"OK"),
     ],
 )
 def test_sends_the_line_and_reads_the_answer(command, line, answer, value):
@@ -140,6 +148,9 @@ def test_sends_the_line_and_reads_the_answer(command, line, answer, value):
         lambda: commands.raw(""),
         lambda: commands.raw("p00\n"),
         lambda: commands.raw(b"p00\rg00"),
+        lambda: commands.raw("Z00\ud800"),
+        lambda: commands.set_identity("\ud800"),
+        lambda: commands.set_guest_identity("a\nb"),
     ],
 )
 def test_an_argument_out_of_range_is_refused_before_anything_is_sent(build):
@@ -158,6 +169,8 @@ def test_an_argument_out_of_range_is_refused_before_anything_is_sent(build):
         (commands.public_key(0), POINT.hex().encode()[:-2]),
         (commands.public_key(0), POINT.hex().encode() + b"00"),
         (commands.public_key(0), b"zz" * 65),
+        (commands.public_key(0), b"02" * 65),
+        (commands.application_public_key(), b"00" * 65),
         (commands.private_key(0), b"1"),
         (commands.private_key(0), b" " * 64),
         (commands.seed(0), b"\xd9\xa1" * 2),
@@ -165,6 +178,8 @@ def test_an_argument_out_of_range_is_refused_before_anything_is_sent(build):
         (commands.sign(0, b"\1"), b"OK"),
         (commands.sign(0, b"\1"), DER_HIGH_S.hex().encode() + b"00"),
         (commands.sign(0, b"\1"), DER_HIGH_S[:-1].hex().encode()),
+        (commands.sign(0, b"\1", low_s=True), DER_HIGH_S[:-1].hex().encode()),
+        (commands.sign(0, b"\1", low_s=True), b"30260201010221" + b"00" + b"FF" * 32),
     ],
 )
 def test_an_answer_of_another_form_is_refused(command, answer):
@@ -176,6 +191,13 @@ def test_error_becomes_an_exception_with_a_next_step():
     with pytest.raises(KeystoreError, match="read the public key") as caught:
         commands.public_key(0).read_answer(b"ERROR")
     assert "generate" in caught.value.hint
+    assert caught.value.hint.endswith("; written p<key>")
+
+
+def test_error_to_a_command_without_a_name_tells_how_uris_write_them():
+    with pytest.raises(KeystoreError) as caught:
+        commands.raw("00").read_answer(b"ERROR")
+    assert "/??00" in caught.value.hint
 
 
 def test_the_line_of_a_command_is_never_printed():

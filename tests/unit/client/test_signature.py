@@ -85,6 +85,12 @@ def test_signatures_on_p256_verify():
         verify_signature(public, digest, signature)
 
 
+@pytest.mark.parametrize(("r", "s"), [(1, ORDER), (ORDER, 1), (1, 2**256 - 1), (1, 2**263 - 1)])
+def test_numbers_that_no_signature_on_the_curve_has_are_not_lowered(r, s):
+    with pytest.raises(DecodeError, match="order of the curve"):
+        lower_s(encode_signature(r, s))
+
+
 @pytest.mark.parametrize(("r", "s"), [(1, 1), (127, 128), (255, 256), (ORDER - 1, ORDER - 1)])
 def test_encoding_and_decoding_are_inverse(r, s):
     assert decode_signature(encode_signature(r, s)) == (r, s)
