@@ -37,12 +37,11 @@ _BEFORE_KEY_CHANGE = frozenset(
         HandshakeType.SERVER_HELLO,
         HandshakeType.FINISHED,
         HandshakeType.KEY_UPDATE,
-        HandshakeType.END_OF_EARLY_DATA,
     }
 )
+_NOTHING_SAID = (State.CLIENT_START, State.CLIENT_WAIT_BINDER)
 _NO_CHANGE_CIPHER_SPEC = frozenset(
     {
-        State.CLIENT_START,
         State.SERVER_WAIT_CLIENT_HELLO,
         State.CLIENT_OPEN,
         State.SERVER_OPEN,
@@ -151,7 +150,7 @@ class StreamEngine:
         """Queue close_notify and close; harmless when closed already."""
         if self.is_closed:
             return
-        if self._machine.state is not State.CLIENT_START:
+        if self._machine.state not in _NOTHING_SAID:
             self._session.send_alert(AlertDescription.CLOSE_NOTIFY)
         self._end()
 

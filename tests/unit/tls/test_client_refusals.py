@@ -25,7 +25,7 @@ from iose.tls.extensions import (
 )
 from iose.tls.messages import EncryptedExtensions, Finished, ServerHello, encode_message
 from tests.support.engine_pair import EnginePair, client_config, server_config
-from tests.unit.tls.forge import ForgedServer, check_refused, plain_record
+from tests.unit.tls.forge import ForgedServer, check_refused, plain_record, session_of
 
 A = AlertDescription
 E = ExtensionType
@@ -232,6 +232,17 @@ def test_good_encrypted_extensions_are_taken(extensions: dict[int, bytes]) -> No
     message = EncryptedExtensions(extensions).encode()
     server.client.receive_data(layer.protect(ContentType.HANDSHAKE, message))
     assert not server.client.is_closed
+
+
+def test_a_cookie_has_no_place_in_encrypted_extensions() -> None:
+    server = ForgedServer()
+    server.client.receive_data(retry(server, {E.COOKIE: Cookie(b"crumbs").encode()}))
+    server.client.receive_data(server.server_hello)
+    message = EncryptedExtensions({E.COOKIE: Cookie(b"crumbs").encode()}).encode()
+    record = session_of(server.client).reader._protection.protect(
+        0, ContentType.HANDSHAKE, message, 0
+    )
+    check_refused(server.client, record, A.ILLEGAL_PARAMETER)
 
 
 def test_another_fragment_length_than_offered_is_refused() -> None:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from iose.tls import AlertReceived, ClientEngine, ServerEngine
+from iose.tls import AlertReceived, ClientEngine, PreSharedKey, ServerEngine
 from iose.tls.constants import AlertDescription, ContentType, ExtensionType
 from iose.tls.events import ApplicationData, PeerClosed
 from iose.tls.messages import KeyUpdate, KeyUpdateRequest
@@ -64,6 +64,25 @@ def test_a_client_that_never_began_closes_in_silence() -> None:
     client.close()
     assert client.data_to_send() == b""
     assert client.is_closed
+
+
+def test_a_client_without_its_binder_closes_in_silence() -> None:
+    client = ClientEngine(client_config(PreSharedKey(b"elsewhere", None)))
+    client.start()
+    client.close()
+    assert client.data_to_send() == b""
+    assert events_of(client) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"early"])
+def test_application_data_under_handshake_keys_is_refused(content: bytes) -> None:
+    pair = EnginePair.make()
+    pair.client.start()
+    pair.server.receive_data(pair.client.data_to_send())
+    server_hello, *_ = pair.server.records_to_send()
+    pair.client.receive_data(server_hello)
+    data = forged(pair.client, ContentType.APPLICATION_DATA, content)
+    check_refused(pair.server, data, A.UNEXPECTED_MESSAGE)
 
 
 def test_closing_during_the_handshake_says_so() -> None:

@@ -158,14 +158,16 @@ def read_retry_request(
     return RetryRequest(hello.cipher_suite, group, cookie)
 
 
-def read_parameters(config: ClientConfig, extensions: Extensions) -> ServerParameters:
+def read_parameters(
+    config: ClientConfig, offered: ClientHello, extensions: Extensions
+) -> ServerParameters:
     """Return what EncryptedExtensions settle (RFC 8446 §4.3.1).
 
     Raises:
         DecodeError: An extension does not fit its syntax.
         TlsPeerError: The server agrees to what we did not offer.
     """
-    _check_extensions(extensions, _IN_ENCRYPTED_EXTENSIONS, _offered_parameters(config))
+    _check_extensions(extensions, _IN_ENCRYPTED_EXTENSIONS, offered.extensions)
     if extensions.get(ExtensionType.SERVER_NAME):
         raise TlsPeerError(AlertDescription.DECODE_ERROR, "the server's server_name is not empty")
     groups = extensions.get(ExtensionType.SUPPORTED_GROUPS)
@@ -178,22 +180,6 @@ def read_parameters(config: ClientConfig, extensions: Extensions) -> ServerParam
             AlertDescription.ILLEGAL_PARAMETER, "both max_fragment_length and record_size_limit"
         )
     return ServerParameters(_read_alpn(config, extensions), max_fragment_length, record_size_limit)
-
-
-def _offered_parameters(config: ClientConfig) -> set[int]:
-    engine = config.engine
-    offered = {
-        ExtensionType.SERVER_NAME: config.server_name is not None,
-        ExtensionType.MAX_FRAGMENT_LENGTH: config.max_fragment_length is not None,
-        ExtensionType.SUPPORTED_GROUPS: bool(engine.groups),
-        ExtensionType.ALPN: bool(engine.alpn_protocols),
-        ExtensionType.RECORD_SIZE_LIMIT: engine.record_size_limit is not None,
-        ExtensionType.KEY_SHARE: bool(engine.groups),
-        ExtensionType.SUPPORTED_VERSIONS: True,
-        ExtensionType.PRE_SHARED_KEY: True,
-        ExtensionType.PSK_KEY_EXCHANGE_MODES: True,
-    }
-    return {kind for kind, is_offered in offered.items() if is_offered}
 
 
 def _check_extensions(

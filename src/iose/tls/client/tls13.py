@@ -27,7 +27,13 @@ from iose.tls.constants import RANDOM_SIZE, AlertDescription, CipherSuite
 from iose.tls.errors import TlsPeerError
 from iose.tls.events import BinderNeeded, HandshakeComplete, HandshakeSecretNeeded
 from iose.tls.key_schedule import EarlySecret, HandshakeSecret, Hkdf, TrafficSecret
-from iose.tls.messages import EncryptedExtensions, Finished, HandshakeMessage, ServerHello
+from iose.tls.messages import (
+    ClientHello,
+    EncryptedExtensions,
+    Finished,
+    HandshakeMessage,
+    ServerHello,
+)
 from iose.tls.post_handshake import Open
 from iose.tls.record_layer import NullProtection
 from iose.tls.session import Session
@@ -96,16 +102,20 @@ class ClientHandshake:
         if answer.share is not None and offer.share is not None:
             shared_secret = offer.share.exchange(answer.share)
         if early is not None:
-            return self._read_flight(answer, early.derive_handshake_secret(shared_secret))
+            return self._read_flight(
+                offer.hello, answer, early.derive_handshake_secret(shared_secret)
+            )
         psk = self.config.psk
         self.session.events.append(HandshakeSecretNeeded(psk.identity, shared_secret))
         hkdf = Hkdf(self.config.engine.crypto, psk.hash)
         return Pause(
             State.CLIENT_WAIT_SECRET,
-            lambda secret: self._read_flight(answer, HandshakeSecret(hkdf, secret)),
+            lambda secret: self._read_flight(offer.hello, answer, HandshakeSecret(hkdf, secret)),
         )
 
-    def _read_flight(self, answer: ServerAnswer, secret: HandshakeSecret) -> WaitingState:
+    def _read_flight(
+        self, offered: ClientHello, answer: ServerAnswer, secret: HandshakeSecret
+    ) -> WaitingState:
         session = self.session
         session.handshake_secret = secret
         transcript_hash = self.transcript.digest()
@@ -115,7 +125,7 @@ class ClientHandshake:
         session.log_secret("SERVER_HANDSHAKE_TRAFFIC_SECRET", server.secret)
         session.read_with(server)
         session.write_with(client)
-        return WaitEncryptedExtensions(self, answer, secret, client, server)
+        return WaitEncryptedExtensions(self, offered, answer, secret, client, server)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +195,7 @@ class WaitEncryptedExtensions:
     """Waits for the first protected message."""
 
     handshake: ClientHandshake
+    offered: ClientHello
     answer: ServerAnswer
     secret: HandshakeSecret
     client: TrafficSecret
@@ -199,7 +210,7 @@ class WaitEncryptedExtensions:
         """
         config = self.handshake.config
         extensions = EncryptedExtensions.decode(message.body).extensions
-        parameters = read_parameters(config, extensions)
+        parameters = read_parameters(config, self.offered, extensions)
         session = self.handshake.session
         if parameters.max_fragment_length is not None:
             session.limit_fragments(parameters.max_fragment_length.size)

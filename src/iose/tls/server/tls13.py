@@ -5,7 +5,7 @@ Each state is built with what was proved before it, and returns the next one. Na
 and which message may come in which, are in ``states``.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from iose.tls.config import ServerConfig
@@ -98,7 +98,7 @@ class WaitFinished:
 
     session: Session
     complete: HandshakeComplete
-    verify_data: bytes
+    verify_data: bytes = field(repr=False)
     client_traffic: TrafficSecret
     state: State = State.SERVER_WAIT_FINISHED
 
