@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iose.tls import extensions as ext
+from iose.tls import key_extensions as keys
 from iose.tls import messages as msg
 from iose.tls.constants import KeyUpdateRequest
 from iose.wire.errors import DecodeError, RemoteProtocolError
@@ -16,11 +17,13 @@ from iose.wire.errors import DecodeError, RemoteProtocolError
 UINT16 = st.integers(0, 0xFFFF)
 NUMBERS = st.lists(UINT16, min_size=1, max_size=20).map(tuple)
 EXTENSIONS = st.dictionaries(UINT16, st.binary(max_size=40), max_size=8)
-SHARES = st.builds(ext.KeyShareEntry, UINT16, st.binary(min_size=1, max_size=80))
+SHARES = st.builds(keys.KeyShareEntry, UINT16, st.binary(min_size=1, max_size=80))
 NAMES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=60)
 PAIRS = st.lists(
     st.tuples(
-        st.builds(ext.PskIdentity, st.binary(min_size=1, max_size=40), st.integers(0, 0xFFFF_FFFF)),
+        st.builds(
+            keys.PskIdentity, st.binary(min_size=1, max_size=40), st.integers(0, 0xFFFF_FFFF)
+        ),
         st.binary(min_size=32, max_size=64),
     ),
     min_size=1,
@@ -61,7 +64,7 @@ BODIES = {
     ext.ServerName: st.builds(ext.ServerName, NAMES),
     ext.MaxFragmentLength: st.builds(ext.MaxFragmentLength, st.integers(1, 4)),
     ext.RecordSizeLimit: st.builds(ext.RecordSizeLimit, st.integers(64, 0xFFFF)),
-    ext.SupportedGroups: st.builds(ext.SupportedGroups, NUMBERS),
+    keys.SupportedGroups: st.builds(keys.SupportedGroups, NUMBERS),
     ext.ProtocolNames: st.builds(
         ext.ProtocolNames,
         st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=5).map(tuple),
@@ -69,13 +72,13 @@ BODIES = {
     ext.ClientVersions: st.builds(ext.ClientVersions, NUMBERS),
     ext.SelectedNumber: st.builds(ext.SelectedNumber, UINT16),
     ext.Cookie: st.builds(ext.Cookie, st.binary(min_size=1, max_size=80)),
-    ext.PskModes: st.builds(
-        ext.PskModes, st.lists(st.integers(0, 255), min_size=1, max_size=9).map(tuple)
+    keys.PskModes: st.builds(
+        keys.PskModes, st.lists(st.integers(0, 255), min_size=1, max_size=9).map(tuple)
     ),
-    ext.KeyShareEntry: SHARES,
-    ext.ClientShares: st.builds(ext.ClientShares, st.lists(SHARES, max_size=4).map(tuple)),
-    ext.OfferedPsks: PAIRS.map(
-        lambda pairs: ext.OfferedPsks(
+    keys.KeyShareEntry: SHARES,
+    keys.ClientShares: st.builds(keys.ClientShares, st.lists(SHARES, max_size=4).map(tuple)),
+    keys.OfferedPsks: PAIRS.map(
+        lambda pairs: keys.OfferedPsks(
             tuple(identity for identity, _ in pairs), tuple(binder for _, binder in pairs)
         )
     ),

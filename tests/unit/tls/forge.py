@@ -9,7 +9,7 @@ import pytest
 from iose.tls import ClientConfig, ClientEngine, TlsPeerError
 from iose.tls.constants import AlertDescription, CipherSuite, ContentType, ExtensionType
 from iose.tls.engine import TlsEngine
-from iose.tls.extensions import OfferedPsks, PskIdentity
+from iose.tls.key_extensions import OfferedPsks, PskIdentity
 from iose.tls.key_schedule import HandshakeSecret, TrafficSecret
 from iose.tls.messages import ClientHello, ServerHello
 from iose.tls.record_layer import RecordLayer, encode_header

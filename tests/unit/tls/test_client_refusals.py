@@ -16,13 +16,12 @@ from iose.tls.constants import (
 )
 from iose.tls.extensions import (
     Cookie,
-    KeyShareEntry,
     MaxFragmentLength,
     ProtocolNames,
     RecordSizeLimit,
     SelectedNumber,
-    SupportedGroups,
 )
+from iose.tls.key_extensions import KeyShareEntry, SupportedGroups
 from iose.tls.messages import EncryptedExtensions, Finished, ServerHello, encode_message
 from tests.support.engine_pair import EnginePair, client_config, server_config
 from tests.unit.tls.forge import ForgedServer, check_refused, plain_record, session_of

@@ -17,7 +17,7 @@ from iose.tls.client.replies import RetryRequest
 from iose.tls.client.tls13 import ClientHandshake, WaitSecondServerHello, WaitServerHello
 from iose.tls.constants import ExtensionType, NamedGroup
 from iose.tls.events import ApplicationData, HandshakeComplete, PeerClosed
-from iose.tls.extensions import OfferedPsks
+from iose.tls.key_extensions import OfferedPsks
 from iose.tls.key_schedule import EarlySecret
 from iose.tls.messages import ClientHello
 from iose.tls.session import Session

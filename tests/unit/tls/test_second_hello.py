@@ -8,7 +8,7 @@ import pytest
 from iose.crypto.base import HashAlgorithm
 from iose.tls import PreSharedKey, ServerEngine
 from iose.tls.constants import AlertDescription, CipherSuite, ExtensionType, NamedGroup
-from iose.tls.extensions import ClientShares, KeyShareEntry, OfferedPsks, PskIdentity
+from iose.tls.key_extensions import ClientShares, KeyShareEntry, OfferedPsks, PskIdentity
 from iose.tls.messages import ClientHello
 from iose.tls.transcript import Transcript
 from tests.support.engine_pair import PSK, client_config, server_config

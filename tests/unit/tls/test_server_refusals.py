@@ -17,16 +17,18 @@ from iose.tls.constants import (
     NamedGroup,
 )
 from iose.tls.extensions import (
-    ClientShares,
     ClientVersions,
-    KeyShareEntry,
     MaxFragmentLength,
-    OfferedPsks,
     ProtocolNames,
-    PskIdentity,
-    PskModes,
     RecordSizeLimit,
     ServerName,
+)
+from iose.tls.key_extensions import (
+    ClientShares,
+    KeyShareEntry,
+    OfferedPsks,
+    PskIdentity,
+    PskModes,
     SupportedGroups,
 )
 from iose.tls.messages import ClientHello, ServerHello, encode_message

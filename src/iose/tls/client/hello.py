@@ -13,17 +13,19 @@ from iose.tls.constants import (
     PskKeyExchangeMode,
 )
 from iose.tls.extensions import (
-    ClientShares,
     ClientVersions,
     Cookie,
-    KeyShareEntry,
     MaxFragmentLength,
-    OfferedPsks,
     ProtocolNames,
-    PskIdentity,
-    PskModes,
     RecordSizeLimit,
     ServerName,
+)
+from iose.tls.key_extensions import (
+    ClientShares,
+    KeyShareEntry,
+    OfferedPsks,
+    PskIdentity,
+    PskModes,
     SupportedGroups,
 )
 from iose.tls.messages import ClientHello

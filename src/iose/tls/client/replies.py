@@ -22,13 +22,12 @@ from iose.tls.constants import (
 from iose.tls.errors import TlsPeerError
 from iose.tls.extensions import (
     Cookie,
-    KeyShareEntry,
     MaxFragmentLength,
     ProtocolNames,
     RecordSizeLimit,
     SelectedNumber,
-    SupportedGroups,
 )
+from iose.tls.key_extensions import KeyShareEntry, SupportedGroups
 from iose.tls.messages import ClientHello, Extensions, ServerHello
 
 _IN_SERVER_HELLO = (

@@ -21,16 +21,13 @@ from iose.tls.constants import (
 )
 from iose.tls.errors import TlsPeerError
 from iose.tls.extensions import (
-    ClientShares,
     ClientVersions,
     MaxFragmentLength,
-    OfferedPsks,
     ProtocolNames,
-    PskModes,
     RecordSizeLimit,
     ServerName,
-    SupportedGroups,
 )
+from iose.tls.key_extensions import ClientShares, OfferedPsks, PskModes, SupportedGroups
 from iose.tls.messages import NO_COMPRESSION, ClientHello
 from iose.tls.suites import SUITES
 

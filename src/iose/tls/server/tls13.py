@@ -18,7 +18,8 @@ from iose.tls.constants import (
 )
 from iose.tls.errors import TlsPeerError
 from iose.tls.events import BinderNeeded, HandshakeComplete, HandshakeSecretNeeded
-from iose.tls.extensions import KeyShareEntry, ProtocolNames, RecordSizeLimit, SelectedNumber
+from iose.tls.extensions import ProtocolNames, RecordSizeLimit, SelectedNumber
+from iose.tls.key_extensions import KeyShareEntry
 from iose.tls.key_schedule import EarlySecret, HandshakeSecret, Hkdf, MasterSecret, TrafficSecret
 from iose.tls.messages import (
     ClientHello,
