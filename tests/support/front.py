@@ -71,7 +71,8 @@ class Client:
         """Vanish: the other side gets a reset."""
         linger = struct.pack("ii", 1, 0)
         connection = self._writer.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        if connection is not None and connection.fileno() >= 0:  # else it is closed already
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self._writer.transport.abort()
 
 

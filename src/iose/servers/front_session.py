@@ -62,6 +62,7 @@ class FrontSession(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._wakeup: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._deadline = 0.0
         self._deadline_reason = EndReason.FIRST_RECORD_TIMEOUT
         self._has_client_closed = False
@@ -318,12 +319,15 @@ class FrontSession(asyncio.Protocol):
             when, reason = last, EndReason.SESSION_TIMEOUT
         self._deadline = when
         self._deadline_reason = reason
-        timer = self._timer
-        if timer is not None and timer.when() > when:
-            timer.cancel()
-            timer = None
-        if timer is None:
-            self._timer = self._loop.call_at(when, self._check_deadline)
+        if self._timer is not None and self._timer_at > when:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._arm_timer()
+
+    def _arm_timer(self) -> None:
+        self._timer_at = self._deadline  # uvloop's handles do not all have when()
+        self._timer = self._loop.call_at(self._deadline, self._check_deadline)
 
     def _check_deadline(self) -> None:
         """End the session if its deadline has come; most deadlines have moved on by then."""
@@ -332,7 +336,7 @@ class FrontSession(asyncio.Protocol):
             return
         reason = self._deadline_reason
         if self._loop.time() < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+            self._arm_timer()
         elif reason is EndReason.IDLE_TIMEOUT and self._wakeup is None:
             self._set_deadline(reason, self._config.idle_s)  # it is the element that takes long
         else:

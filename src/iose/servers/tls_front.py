@@ -245,21 +245,21 @@ class TlsFront:
         """Number and count a new session; say why it must end at once, if it must."""
         self.counters.accepted += 1
         session.number = self.counters.accepted
-        host, port = peername[:2] if peername else ("", 0)
-        session.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        source = source_of(host)
-        refusal = None
-        if self._is_draining:
-            refusal = EndReason.SHUTDOWN
-        elif len(self._connections) >= self.config.session_limit:
-            refusal = EndReason.SESSION_LIMIT
-        elif not self._sources.admit(source, session.since):
-            refusal = EndReason.SOURCE_LIMIT
-        else:
-            session.source = source
         self._connections.add(session)
         self._sessions[session.number] = session
-        return refusal
+        if peername is None:  # the client went away while it waited to be accepted
+            return EndReason.CLIENT_GONE
+        host, port = peername[:2]
+        session.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if self._is_draining:
+            return EndReason.SHUTDOWN
+        if len(self._connections) > self.config.session_limit:
+            return EndReason.SESSION_LIMIT
+        source = source_of(host)
+        if not self._sources.admit(source, session.since):
+            return EndReason.SOURCE_LIMIT
+        session.source = source
+        return None
 
     def session_ended(self, session: FrontSession, reason: EndReason) -> None:
         """Count an end."""
