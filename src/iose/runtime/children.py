@@ -10,12 +10,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Final
 
 from iose.runtime.channel import LINE_LIMIT, EventSink, JsonChannel, ignore_events
-from iose.runtime.errors import ControlError
+from iose.runtime.errors import ConfigurationError, ControlError
 from iose.wire.errors import IoseError
 
 FIRST_DELAY_S: Final = 0.05
@@ -24,8 +24,8 @@ STEADY_S: Final = 30.0  # a child that lived this long is started again at once
 START_TIMEOUT_S: Final = 60.0  # a host may have to read a thousand stores anew
 STOP_TIMEOUT_S: Final = 10.0
 STDERR: Final = 2  # standard output belongs to the one line of --json
-PRIVATE_VARIABLES: Final = ("IOSE_PASSPHRASE_FILE",)
-
+OWN_VARIABLES: Final = "IOSE_"  # they name keys and passphrases, which are the owner's commands'
+FAULT_HINT: Final = "its last words are above, or in the log file"
 
 Report = Callable[[str, str, int], None]
 
@@ -116,14 +116,19 @@ class Child:
         """Start the child, wait until its work is started, and keep it running from then on.
 
         Raises:
-            IoseError: The first start failed; nothing is left running.
-            OSError: The same: it could not be run, or did not answer in time.
+            ConfigurationError: The child refused to work so; nothing is left running.
+            ControlError: It did not start, or died at once; nothing is left running.
         """
         try:
             await self._start_once()
-        except (IoseError, OSError):
+        except ConfigurationError:
             await self.stop()
             raise
+        except (IoseError, OSError) as error:
+            await self.stop()
+            raise ControlError(
+                f"the {self.name} did not start: {error}", hint=FAULT_HINT
+            ) from error
         self._keeper = asyncio.create_task(self._keep_running())
 
     async def stop(self) -> None:
@@ -156,14 +161,14 @@ class Child:
     async def _start_once(self) -> None:
         ours, theirs = socket.socketpair()
         numbers = (theirs.fileno(), *self._inherited)
-        environment = {k: v for k, v in os.environ.items() if k not in PRIVATE_VARIABLES}
+        names = (name for name in os.environ if not name.startswith(OWN_VARIABLES))
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220  # our own module; exec is quick
                 [*self._command, *map(str, numbers)],
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 stdout=STDERR,
-                env=environment,
+                env={name: os.environ[name] for name in names},
                 start_new_session=True,  # the terminal's Ctrl-C is the supervisor's to handle
             )
         except OSError:
@@ -172,12 +177,15 @@ class Child:
         finally:
             theirs.close()
         self._started_at = asyncio.get_running_loop().time()
-        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=LINE_LIMIT)
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=LINE_LIMIT)
+        except BaseException:
+            ours.close()  # the child leaves
+            raise
         channel = JsonChannel(reader, writer, sink=self._sink)
         self._channel = channel
         self._serving = asyncio.create_task(channel.serve())
-        async with asyncio.timeout(START_TIMEOUT_S):
-            await self._on_start(channel)
+        await self._on_start(channel)
         self._is_ready = True
 
     async def _end(self) -> None:
@@ -194,6 +202,17 @@ class Child:
                 insist()
             if await _wait_exit(process, STOP_TIMEOUT_S):
                 return
+
+
+async def run_together(*jobs: Coroutine[None, None, None]) -> None:
+    """Await all jobs; the first failure cancels the others, and is raised when they have ended."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _wait_exit(process: subprocess.Popen[bytes], timeout_s: float | None = None) -> bool:

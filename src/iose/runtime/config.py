@@ -9,6 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import Final, Literal
 
@@ -22,6 +23,8 @@ DEFAULT_LISTEN: Final = "127.0.0.1:8888"
 PORT_LIMIT: Final = 65_535
 ELEMENTS_LIMIT: Final = 8000  # an inventory is one frame
 HOSTS_LIMIT: Final = 64
+FRONT_LIMIT: Final = 1_000_000_000  # thirty years in seconds: what timers can still count
+ALIAS_LIMIT: Final = 255  # a host name, RFC 1035 §2.3.4
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["json", "text"]
 
@@ -129,7 +132,7 @@ def load_config(path: Path) -> NodeConfig:
     """
     try:
         table = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
@@ -152,10 +155,12 @@ def read_config(table: Mapping[str, object]) -> NodeConfig:
         parse_address(text)
     for item in fields(FrontSettings):
         value = getattr(config.front, item.name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
-            raise ConfigurationError(f"the setting 'front.{item.name}' must be above 0")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            _check_positive(f"front.{item.name}", value)
     for name, element in config.element.items():
         _check_aid(name, element.aid)
+        for alias in element.aliases:
+            _check_alias(name, alias)
     return config
 
 
@@ -189,6 +194,19 @@ def _check_aid(name: str, aid: str) -> None:
             Aid.from_hex(aid)
     except DecodeError as error:
         raise ConfigurationError(f"the setting 'element.{name}.aid': {error}") from error
+
+
+def _check_alias(name: str, alias: str) -> None:
+    if not (1 <= len(alias) <= ALIAS_LIMIT and all("!" <= letter <= "~" for letter in alias)):
+        raise ConfigurationError(
+            f"the setting 'element.{name}.aliases': {alias!r} is not a server name",
+            hint=f"use up to {ALIAS_LIMIT} printable ASCII characters without spaces",
+        )
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not 0 < value < inf:  # neither is "nan", which TOML knows
+        raise ConfigurationError(f"the setting {name!r} must be above 0")
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

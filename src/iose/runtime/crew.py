@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from iose.runtime.channel import Arguments, JsonChannel, read_list
-from iose.runtime.children import Child, Report, ignore_report, python_module
+from iose.runtime.children import (
+    START_TIMEOUT_S,
+    Child,
+    Report,
+    ignore_report,
+    python_module,
+    run_together,
+)
 from iose.runtime.config import NodeConfig
 from iose.runtime.elements.depot import Depot, change_nothing
 from iose.runtime.encryption import AskPassphrase, open_encryption
@@ -112,10 +119,9 @@ class HostCrew:
 
         Raises:
             IoseError: One did not start.
-            OSError: The same.
         """
         self.depot.load()
-        await asyncio.gather(*(child.start() for child in self.children))
+        await run_together(*(child.start() for child in self.children))
 
     async def stop(self) -> None:
         """Close every store, write the index, end the hosts."""
@@ -138,15 +144,18 @@ class HostCrew:
             arguments["key"] = self._held.data_key.hex()
         if self._is_serving:
             arguments["number"] = number
-        answer = await channel.request("open", arguments)
-        if self.depot.take(read_list(answer, "elements")):
-            await self._on_change()
+        answer = await channel.request("open", arguments, timeout_s=START_TIMEOUT_S)
+        self.depot.take(read_list(answer, "elements"))
+        self._tell_soon()  # although nothing changed: a node may have started without this host
 
     def _take_event(self, event: str, arguments: Arguments) -> None:
         if event == "record" and self.depot.take([arguments.get("element")]):
-            task = asyncio.ensure_future(self._tell())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        task = asyncio.create_task(self._tell())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _tell(self) -> None:
         await self._on_change()

@@ -188,7 +188,7 @@ class DataFolder:
         """
         try:
             content = json.loads(self.description.read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"{self.description} cannot be read") from error
         schema = content.get("schema") if isinstance(content, dict) else None
         if schema != SCHEMA:

@@ -82,9 +82,19 @@ class ElementHost:
         given = read_list(arguments, "elements")
         self._rack.adopt([ElementRecord.from_json(read_object(item)) for item in given])
         if "number" in arguments:
-            self._server = ElementHostServer(self._rack)
-            await self._server.start(listen_unix(folder.host_socket(read_int(arguments, "number"))))
+            await self._listen(self._rack, folder.host_socket(read_int(arguments, "number")))
         return self._records()
+
+    async def _listen(self, rack: Rack, path: Path) -> None:
+        try:
+            listener = listen_unix(path)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the socket {path} cannot be made: {error.strerror}",
+                hint=f"see what is wrong with the folder {path.parent}",
+            ) from error
+        self._server = ElementHostServer(rack)
+        await self._server.start(listener)
 
     async def _close(self) -> Result:
         await self.stop()

@@ -5,6 +5,7 @@ It meets elements through the hosts' APDU sockets alone: no key, no PIN and no p
 comes over its channel, and nothing of the card is imported here.
 """
 
+import asyncio
 import socket
 import sys
 from collections.abc import Iterator
@@ -80,46 +81,47 @@ class Node:
         for number in range(read_int(arguments, "hosts")):
             path = Path(socket_address(folder.host_socket(number)))
             self._links.append(ElementHostLink(path))
-        for link in self._links:
-            await link.start()
-        config = front_config(self._config)
-        try:
-            self._front = TlsFront(config, self._routes(None))
-        except RoutingError as error:
-            raise ConfigurationError(str(error), hint="correct the configuration file") from error
+        await asyncio.gather(*map(self._connect, self._links))
+        routes, default = without_clashes(self._routes(None), self._config.front.default_sen)
+        config = replace(front_config(self._config), default_sen=default)
+        self._front = TlsFront(config, routes)
         await self._front.start(self._listeners)
         return {}
+
+    async def _connect(self, link: ElementHostLink) -> None:
+        try:
+            await link.start()
+        except TransportError as error:  # the supervisor tells when it is back
+            log.warning("host.absent", error=str(error))
 
     def _configure(self, arguments: Arguments) -> None:
         self._config = read_config(read_object(arguments.get("config")))
         configure_logs(self._config.log)
 
     async def _refresh(self, front: TlsFront) -> Result:
-        for link in self._links:
-            try:
-                await link.refresh()
-            except TransportError as error:  # it is being started again; its list stands
-                log.warning("host.absent", error=str(error))
-        self._apply(front)
+        await asyncio.gather(*map(self._look_again, self._links))
+        routes = self._routes(front.table)
+        front.reload(*without_clashes(routes, self._config.front.default_sen))
         return {}
+
+    async def _look_again(self, link: ElementHostLink) -> None:
+        try:
+            await link.refresh()
+        except TransportError as error:  # it is being started again; its list stands
+            log.warning("host.absent", error=str(error))
 
     async def _reload(self, front: TlsFront, arguments: Arguments) -> Result:
         previous = self._config
         self._configure(arguments)
-        try:
-            result = await self._refresh(front)
-        except ConfigurationError:
-            self._config = previous
-            configure_logs(previous.log)
-            raise
-        front.config = replace(front_config(self._config), listen=front.config.listen)
-        return result
-
-    def _apply(self, front: TlsFront) -> None:
+        await asyncio.gather(*map(self._look_again, self._links))
         try:
             front.reload(self._routes(front.table), self._config.front.default_sen)
         except RoutingError as error:
+            self._config = previous
+            configure_logs(previous.log)
             raise ConfigurationError(str(error), hint="correct the configuration file") from error
+        front.config = replace(front_config(self._config), listen=front.config.listen)
+        return {}
 
     def _routes(self, current: RoutingTable | None) -> list[ElementRoute]:
         """Return a route for each element with a name; who has a name keeps it.
@@ -165,6 +167,30 @@ def front_config(config: NodeConfig) -> FrontConfig:
     names = (item.name for item in fields(FrontSettings) if item.name != "listen")
     given = {name: value for name in names if (value := getattr(config.front, name)) is not None}
     return FrontConfig(listen=config.listen, **given)
+
+
+def without_clashes(
+    routes: list[ElementRoute], default_sen: str | None
+) -> tuple[list[ElementRoute], str | None]:
+    """Return routes and default that can be served: an element must not keep the others away.
+
+    Left out, and logged, are an alias that is another element's name by now, and a default
+    element that is not there, since its host is down, or it is broken or moved away.
+    """
+    owners = {route.sen.lower(): route.seid for route in routes}
+    kept = []
+    for route in routes:
+        aliases = []
+        for alias in route.aliases:
+            if owners.setdefault(alias.lower(), route.seid) == route.seid:
+                aliases.append(alias)
+            else:
+                log.error("element.repeated_name", seid=route.seid, sen=alias)
+        kept.append(replace(route, aliases=tuple(aliases)))
+    if default_sen is not None and default_sen.lower() not in owners:
+        log.error("element.default_absent", sen=default_sen)
+        default_sen = None
+    return kept, default_sen
 
 
 def main() -> None:

@@ -13,7 +13,14 @@ from contextlib import suppress
 from typing import Final
 
 from iose.runtime.channel import Arguments, JsonChannel, Result, read_list, read_object, read_text
-from iose.runtime.children import Child, Report, ignore_report, python_module
+from iose.runtime.children import (
+    START_TIMEOUT_S,
+    Child,
+    Report,
+    ignore_report,
+    python_module,
+    run_together,
+)
 from iose.runtime.config import NodeConfig, format_address
 from iose.runtime.control import ControlServer
 from iose.runtime.crew import HeldFolder, HostCrew
@@ -85,17 +92,15 @@ class Supervisor:
             inherited=tuple(listener.fileno() for listener in self._listeners),
             report=self._report,
         )
-        node_start = asyncio.create_task(self._node.start())  # it loads while hosts start
-        try:
-            await self._crew.start()
-            await self.depot.fill(self._config.elements)
-            self._elements_ready.set()
-            await node_start
-        finally:
-            node_start.cancel()
-            await asyncio.gather(node_start, return_exceptions=True)
+        await run_together(self._make_elements(), self._node.start())  # it loads meanwhile
         self.depot.save()
-        await self._control.start(self._held.folder.control_socket)
+        try:
+            await self._control.start(self._held.folder.control_socket)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the control socket cannot be made: {error.strerror}",
+                hint=f"see what is wrong with the folder {self._held.folder.path}",
+            ) from error
 
     async def stop(self, hurry: asyncio.Event | None = None) -> None:
         """Stop accepting, let sessions end, end every process; ``hurry`` cuts the wait short."""
@@ -189,6 +194,11 @@ class Supervisor:
             "repeated_sens": self.depot.repeated_sens(),
         }
 
+    async def _make_elements(self) -> None:
+        await self._crew.start()
+        await self.depot.fill(self._config.elements)
+        self._elements_ready.set()
+
     async def _start_node(self, channel: JsonChannel) -> None:
         await self._elements_ready.wait()
         await channel.request(
@@ -198,6 +208,7 @@ class Supervisor:
                 "hosts": len(self._crew.children),
                 "config": self._config.to_json(),
             },
+            timeout_s=START_TIMEOUT_S,
         )
 
     async def _refresh_node(self) -> None:
@@ -232,10 +243,12 @@ def listen_tcp(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no name of a host"
         raise ConfigurationError(
-            f"cannot listen on {format_address(host, port)}: {error.strerror}",
-            hint="choose another address with --front; port 0 takes a free one",
+            f"cannot listen on {format_address(host, port)}: {reason}",
+            hint="choose another address ('--front', or 'front.listen' of the configuration file); "
+            "port 0 takes a free one",
         ) from error
 
 

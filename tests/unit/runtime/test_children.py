@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from iose.runtime.channel import JsonChannel, read_int
-from iose.runtime.children import Backoff, Child
+from iose.runtime.children import Backoff, Child, run_together
 from iose.runtime.errors import ControlError
 
 DUMMY = """
@@ -100,8 +100,9 @@ def test_a_killed_child_is_started_again(tmp_path: Path):
 def test_a_child_that_cannot_start_fails_the_first_start(tmp_path: Path):
     async def scenario():
         child = make_child(tmp_path, dies=True)
-        with pytest.raises(ControlError):
+        with pytest.raises(ControlError, match="the dummy did not start") as caught:
             await child.start()
+        assert caught.value.hint
         assert child.pid is None
         with pytest.raises(ControlError, match="started again"):
             _ = child.channel
@@ -163,16 +164,71 @@ def test_a_child_leaves_when_its_supervisor_is_killed(tmp_path: Path):
         time.sleep(0.01)
 
 
-def test_the_environment_of_a_child_does_not_name_the_passphrase(tmp_path, monkeypatch):
-    monkeypatch.setenv("IOSE_PASSPHRASE_FILE", "/etc/passphrase")
+def test_a_command_that_cannot_be_run_fails_the_first_start():
+    async def scenario():
+        child = Child("dummy", ("/absent/program",), on_start=never_asked)
+        with pytest.raises(ControlError, match="did not start"):
+            await child.start()
+        await child.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_start_that_is_cancelled_leaves_nothing_running(tmp_path: Path):
+    async def scenario():
+        asked = asyncio.Event()
+
+        async def ask_for_ever(_channel: JsonChannel) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        make_child(tmp_path)
+        command = (sys.executable, str(tmp_path / "dummy.py"))
+        child = Child("dummy", command, on_start=ask_for_ever)
+        starting = asyncio.create_task(child.start())
+        await asked.wait()
+        pid = child.pid
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await child.stop()
+        return pid
+
+    assert not is_alive(asyncio.run(scenario()))
+
+
+async def never_asked(_channel: JsonChannel) -> None:
+    raise AssertionError
+
+
+def test_jobs_run_together_until_one_fails():
+    ended = []
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("waiter")
+
+    async def fail() -> None:
+        raise ControlError("no")
+
+    async def scenario():
+        with pytest.raises(ControlError, match="no"):
+            await run_together(wait(), fail())
+
+    asyncio.run(scenario())
+    assert ended == ["waiter"]
+
+
+@pytest.mark.parametrize("name", ["IOSE_PASSPHRASE_FILE", "IOSE_PSK"])
+def test_the_environment_of_a_child_names_no_secret(tmp_path, monkeypatch, name: str):
+    monkeypatch.setenv(name, "/etc/passphrase")
     script = tmp_path / "dummy.py"
 
     async def scenario():
         child = make_child(tmp_path)
         script.write_text(
-            script.read_text().replace(
-                "os.getpid()", "len(os.environ.get('IOSE_PASSPHRASE_FILE', ''))"
-            )
+            script.read_text().replace("os.getpid()", "len(os.environ.get('" + name + "', ''))")
         )
         await child.start()
         answer = await child.channel.request("who")

@@ -136,7 +136,7 @@ def decode_archive(content: bytes, passphrase: str) -> Archive:
         objects = {str(name): base64.b64decode(value) for name, value in opened.items()}
     except InvalidTagError:
         raise ConfigurationError("the passphrase is wrong, or the file was changed") from None
-    except (ValueError, CryptoError, binascii.Error):
+    except (ValueError, TypeError, AttributeError, RecursionError, CryptoError, binascii.Error):
         raise ConfigurationError("the export file is damaged") from None
     return Archive(str(header["seid"]), str(header["export_id"]), header["copy"] is True, objects)
 

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node process's choice of routes, over links to hosts that exist in part."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from iose.protocols.host_frames import ElementInfo
+from iose.runtime.control import listen_unix
+from iose.runtime.errors import ConfigurationError
+from iose.runtime.folder import DataFolder
+from iose.runtime.node import Node
+from iose.servers.element_host import ElementHostServer
+
+
+class Rack:
+    """An inventory and nothing behind it."""
+
+    def __init__(self, **names: str) -> None:
+        self.infos = [ElementInfo(f"se-{seid}", sen, b"", 255, 0) for seid, sen in names.items()]
+
+    def list_elements(self):
+        return self.infos
+
+    def open(self, _seid: str) -> None:
+        return None
+
+    def release(self, _seid: str) -> None:
+        pass
+
+
+class Hosts:
+    """Element hosts of one folder, any of which may be absent."""
+
+    def __init__(self, path: Path) -> None:
+        self.folder = DataFolder(path)
+        self._servers: list[ElementHostServer] = []
+
+    async def start(self, number: int, rack: Rack) -> None:
+        server = ElementHostServer(rack)
+        await server.start(listen_unix(self.folder.host_socket(number)))
+        self._servers.append(server)
+
+    async def stop(self) -> None:
+        for server in self._servers:
+            await server.stop()
+
+
+def served(status) -> dict[str, str]:
+    return {element["seid"]: element["sen"] for element in status["elements"]}
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch):
+    defaults = {"apdu_timeout_s": 5.0, "reconnect_wait_s": 0.2}
+    monkeypatch.setattr(
+        "iose.transport.element_host.ElementHostLink.__init__.__kwdefaults__", defaults
+    )
+
+
+def run(tmp_path: Path, scenario, hosts: int, **tables) -> None:
+    async def main() -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        node, present = Node([listener]), Hosts(tmp_path)
+        config = {"element": {}, "front": {"listen": []}, "log": {"level": "info"}, **tables}
+        arguments = {"folder": str(tmp_path), "hosts": hosts, "config": config}
+        try:
+            await scenario(node, present, arguments)
+        finally:
+            await node.handle("drain", {})
+            await node.stop()
+            await present.stop()
+
+    asyncio.run(main())
+
+
+def test_a_node_starts_without_a_host_and_serves_its_elements_when_it_is_back(tmp_path, impatient):
+    async def scenario(node, present, arguments) -> None:
+        await present.start(0, Rack(a="key1.com"))
+        await node.handle("start", arguments)
+        assert served(await node.handle("status", {})) == {"se-a": "key1.com"}
+        await present.start(1, Rack(b="key2.com"))
+        await node.handle("refresh", {})
+        status = await node.handle("status", {})
+        assert served(status) == {"se-a": "key1.com", "se-b": "key2.com"}
+        assert status["hosts"] == [True, True]
+
+    run(tmp_path, scenario, 2)
+
+
+def test_an_element_that_takes_an_alias_or_is_missed_as_default_harms_no_other(tmp_path, impatient):
+    async def scenario(node, present, arguments) -> None:
+        rack = Rack(a="key1.com", b="other.com")
+        await present.start(0, rack)
+        await node.handle("start", arguments)
+        assert set(served(await node.handle("status", {}))) == {"se-a", "se-b"}
+        rack.infos[0] = ElementInfo("se-a", "renamed.com", b"", 255, 0)
+        await node.handle("refresh", {})
+        assert served(await node.handle("status", {})) == {
+            "se-a": "renamed.com",
+            "se-b": "other.com",
+        }
+
+    tables = {
+        "front": {"listen": [], "default_sen": "key1.com"},
+        "element": {"other.com": {"aliases": ["KEY1.com", "renamed.com"]}},
+    }
+    run(tmp_path, scenario, 1, **tables)
+
+
+def test_a_reload_refuses_what_the_operator_can_correct(tmp_path, impatient):
+    async def scenario(node, present, arguments) -> None:
+        await present.start(0, Rack(a="key1.com", b="key2.com"))
+        await node.handle("start", arguments)
+        wrong = [
+            {"front": {"listen": [], "default_sen": "absent.com"}},
+            {"element": {"key1.com": {"aliases": ["KEY2.com"]}}},
+        ]
+        for tables in wrong:
+            with pytest.raises(ConfigurationError) as caught:
+                await node.handle("reload", {"config": {**arguments["config"], **tables}})
+            assert caught.value.hint
+        await node.handle("refresh", {})
+        assert set(served(await node.handle("status", {}))) == {"se-a", "se-b"}
+
+    run(tmp_path, scenario, 1)
+
+
+def test_a_disabled_element_is_not_served(tmp_path, impatient):
+    async def scenario(node, present, arguments) -> None:
+        await present.start(0, Rack(a="key1.com", b="key2.com"))
+        await node.handle("start", arguments)
+        assert set(served(await node.handle("status", {}))) == {"se-b"}
+
+    run(tmp_path, scenario, 1, element={"KEY1.com": {"is_enabled": False}})
