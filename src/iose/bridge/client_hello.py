@@ -32,7 +32,8 @@ def handshake_size(data: bytes | bytearray) -> int | None:
 def read_server_name(hello: bytes) -> str | None:
     """Return the first host name of a whole ClientHello, None when it has none (RFC 6066 §3).
 
-    Bytes that are not ASCII come back escaped, so that they match no element's name.
+    A name that no host can have comes back with its bytes escaped: it matches no element, and
+    neither a log nor a terminal that shows it is at the client's mercy.
 
     Raises:
         DecodeError: A field does not fit, or bytes are left over.
@@ -69,5 +70,10 @@ def _read_name_list(extension: ByteReader) -> str | None:
         kind = names.read_uint8()
         name = names.read_opaque(2, low=1)
         if kind == HOST_NAME and found is None:
-            found = name.decode("ascii", "backslashreplace")
+            found = _shown(name)
     return found
+
+
+def _shown(name: bytes) -> str:
+    text = name.decode("latin-1")
+    return text if text.isascii() and text.isprintable() else repr(name)[2:-1]

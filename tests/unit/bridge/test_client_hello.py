@@ -42,8 +42,18 @@ def test_passes_over_grease_and_unknown_extensions():
     assert read_server_name(client_hello(extensions=grease)) == "k"
 
 
-def test_escapes_bytes_that_are_not_ascii():
-    assert read_server_name(client_hello(b"k\xe9y")) == "k\\xe9y"
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"k\xe9y", "k\\xe9y"),
+        (b"\x1b[2Jkey1.com", "\\x1b[2Jkey1.com"),
+        (b'key1.com\n{"event":"x"}', 'key1.com\\n{"event":"x"}'),
+        (b"key1.com\x00", "key1.com\\x00"),
+        (b"\x9b31m\x7f", "\\x9b31m\\x7f"),
+    ],
+)
+def test_escapes_what_no_host_name_holds(name, shown):
+    assert read_server_name(client_hello(name)) == shown
 
 
 @pytest.mark.parametrize(
