@@ -160,9 +160,15 @@ class KeySlot:
 
     @classmethod
     def decode(cls, data: bytes) -> "KeySlot":
-        """Return the slot that ``encode`` made."""
+        """Return the slot that ``encode`` made.
+
+        Raises:
+            DecodeError: It ends early, or its curve is not known.
+        """
         reader = ByteReader(data)
         curve, sealed, has_public, has_private = reader.read_bytes(4)
+        if curve >= len(_CURVES):
+            raise DecodeError("a key slot of an unknown curve")
         return cls(
             _CURVES[curve],
             reader.read_bytes(POINT_SIZE) if has_public else None,
