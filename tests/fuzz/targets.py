@@ -1,0 +1,653 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every decoder that meets bytes from outside, what it may raise, and well-formed inputs for it.
+
+``test_decoders`` mutates the inputs and checks the list against the source: a decoder that is not
+here, nor explained in ``INNER``, fails the suite.
+"""
+
+import asyncio
+import base64
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from iose import tls
+from iose.applets.tls_se import Personalisation, read_secrets
+from iose.applets.tls_se.psk import ElementPsk
+from iose.applets.tls_se.state import KeySlot, Profile, decode_settings
+from iose.bridge.client_hello import handshake_size, read_server_name
+from iose.bridge.stream import BridgeState, StreamBridge
+from iose.card.registry import Privilege, Registry, RegistryEntry
+from iose.client import commands
+from iose.client.credentials import CredentialsStore
+from iose.client.errors import (
+    AnswerError,
+    CredentialsError,
+    ElementUriError,
+    HandshakeError,
+    KeystoreError,
+)
+from iose.client.session import ElementSession
+from iose.client.signature import decode_signature
+from iose.client.uri import ElementUri, decode_psk
+from iose.iso7816.aid import Aid
+from iose.iso7816.apdu import CommandApdu, ResponseApdu
+from iose.iso7816.atr import Atr
+from iose.iso7816.batch import ApduLimits
+from iose.iso7816.tlv import Tlv
+from iose.protocols import host_frames
+from iose.runtime.channel import JsonChannel
+from iose.runtime.config import load_config, parse_address, read_config
+from iose.runtime.elements import seal
+from iose.runtime.elements.archive import (
+    ARCHIVE_FORMAT,
+    ARCHIVE_VERSION,
+    read_archive_fields,
+    read_archive_header,
+)
+from iose.runtime.elements.record import ElementRecord, Mark
+from iose.runtime.errors import ConfigurationError, ControlError
+from iose.runtime.folder import DataFolder
+from iose.tls import AlertReceived, ClientEngine, ServerEngine, TlsPeerError, messages
+from iose.wire.errors import DecodeError, IoseError, StoreError
+from tests.support.client_hello import client_hello
+from tests.support.element import Element, demo
+from tests.support.engine_pair import EnginePair, client_config, server_config
+
+PASSPHRASE = "a long passphrase"  # noqa: S105  # of nothing
+HEADER = 4  # of a handshake message
+RECORD_HEADER = 5
+
+
+@dataclass(frozen=True)
+class Target:
+    """One decoder.
+
+    Attributes:
+        decode: Takes bytes; what it returns does not matter.
+        errors: All that may come out.
+        seeds: Inputs that are right, or nearly.
+        covers: Names in the source that this exercises, as ``room/file.py Name``.
+    """
+
+    decode: Callable[[bytes], object]
+    errors: tuple[type[Exception], ...]
+    seeds: tuple[bytes, ...]
+    covers: tuple[str, ...]
+
+
+def _hex(*texts: str) -> tuple[bytes, ...]:
+    return tuple(bytes.fromhex(text) for text in texts)
+
+
+def _text(decode: Callable[[str], object]) -> Callable[[bytes], object]:
+    return lambda data: decode(data.decode("latin-1"))
+
+
+def _file(read: Callable[[Path], object]) -> Callable[[bytes], object]:
+    def decode(data: bytes) -> object:
+        with tempfile.NamedTemporaryFile() as file:  # mode 0600, as some readers ask for
+            file.write(data)
+            file.flush()
+            return read(Path(file.name))
+
+    return decode
+
+
+def _json(decode: Callable[[object], object]) -> Callable[[bytes], object]:
+    """Return a decoder of JSON values: what is no JSON is no input for it."""
+
+    def work(data: bytes) -> object:
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError):
+            return None
+        return decode(value) if isinstance(value, dict) else None
+
+    return work
+
+
+# --- what a handshake looks like ------------------------------------------------------------
+
+_CLIENT = {"server_name": "key1.com", "alpn_protocols": (b"a",), "record_size_limit": 1_000}
+_PAIR = EnginePair.make(client_config(**_CLIENT))
+_PAIR.start()
+_HELLO = messages.ClientHello.decode(_PAIR.client_records[0][RECORD_HEADER + HEADER :])
+_SERVER_HELLO = _PAIR.server_records[0][RECORD_HEADER + HEADER :]
+_HELLO_EXTENSIONS = tuple(_HELLO.extensions.values())
+
+
+def _receive(engine: ClientEngine | ServerEngine, data: bytes) -> None:
+    engine.start()
+    engine.receive_data(data)
+    engine.data_to_send()
+
+
+def _join_messages(data: bytes) -> None:
+    buffer = messages.HandshakeBuffer()
+    for start in range(0, len(data), 7):
+        buffer.append(data[start : start + 7])
+        while buffer.next_message() is not None:
+            pass
+
+
+def _relay(data: bytes) -> None:
+    bridge = StreamBridge()
+    for start in range(0, len(data), 11):
+        bridge.receive_data(data[start : start + 11])
+        if bridge.state is BridgeState.ROUTING:
+            bridge.attach(ApduLimits(240, 512))
+        while batch := bridge.next_batch():
+            # what the client sends is fed back as the element's answers
+            bridge.receive_responses([ResponseApdu.decode(data[:40] + b"\x90\x00")] * len(batch))
+        bridge.data_to_send()
+
+
+def _frames(data: bytes) -> None:
+    splitter = host_frames.FrameSplitter()
+    for frame in splitter.receive_data(data):
+        host_frames.decode_request(frame)
+
+
+def _talk(data: bytes) -> None:
+    """Feed a control channel; whatever comes, it ends in order and the answers are lines."""
+
+    async def serve() -> bytes:
+        async def handle(_op: str, arguments: object) -> dict[str, object]:
+            assert isinstance(arguments, dict)
+            return {}
+
+        near, far = await _joined_streams()
+        channel = JsonChannel(*near, handler=handle)
+        far[1].write(data)
+        far[1].write_eof()
+        await channel.serve()
+        answer = await far[0].read()
+        far[1].close()
+        return answer
+
+    for line in asyncio.run(serve()).splitlines():
+        json.loads(line)
+
+
+async def _joined_streams():
+    import socket  # noqa: PLC0415  # only here
+
+    ours, theirs = socket.socketpair()
+    return (
+        await asyncio.open_unix_connection(sock=ours),
+        await asyncio.open_unix_connection(sock=theirs),
+    )
+
+
+def _session(data: bytes) -> None:
+    session = ElementSession(client_config(**_CLIENT))
+    session.receive_data(data)
+    session.data_to_send()
+    session.is_open()
+
+
+_ELEMENT = Element(demo())
+
+
+def _line(data: bytes) -> None:
+    _ELEMENT.verify_admin()
+    header = b"\x00\xda\x00\xff\x00" + min(len(data), 0xFFFF).to_bytes(2, "big")
+    assert len(_ELEMENT.raw(header + data[:0xFFFF])) >= 2
+    assert _ELEMENT.faults == []
+
+
+def _stored(data: bytes) -> None:
+    read_secrets(dict.fromkeys(_ELEMENT.store.contents, data))
+
+
+def _sealed(data: bytes) -> object:
+    """Open an archive whose content, not its seal, is hostile: who exports knows the passphrase."""
+    return seal.decode_archive(_archive_of(data), PASSPHRASE)
+
+
+def _archive_of(content: bytes) -> bytes:
+    """Return an export file with any content, sealed as it should be, at the lowest cost."""
+    salt, nonce = bytes(seal.SALT_SIZE), bytes(seal.NONCE_SIZE)
+    header = {
+        "format": ARCHIVE_FORMAT,
+        "version": ARCHIVE_VERSION,
+        "seid": "se-00000001",
+        "export_id": "00" * 16,
+        "copy": False,
+        "salt": salt.hex(),
+        "cost_log2": 1,
+        "nonce": nonce.hex(),
+    }
+    aead = seal._passphrase_aead(PASSPHRASE, seal.ScryptParameters(salt, 1))
+    sealed = aead.encrypt(nonce, content, seal._canonical(header))
+    return json.dumps({**header, "sealed": base64.b64encode(sealed).decode()}).encode()
+
+
+def _cheap_key() -> bytes:
+    """Return what a folder keeps of its key, made at the lowest cost."""
+    salt, nonce = bytes(seal.SALT_SIZE), bytes(seal.NONCE_SIZE)
+    aead = seal._passphrase_aead(PASSPHRASE, seal.ScryptParameters(salt, 1))
+    wrapped = aead.encrypt(nonce, bytes(32), seal._DATA_KEY_LABEL)
+    kept = {"salt": salt.hex(), "cost_log2": 1, "nonce": nonce.hex(), "wrapped": wrapped.hex()}
+    return json.dumps(kept).encode()
+
+
+_OBJECTS = dict(_ELEMENT.store.contents)
+_CONTENT = json.dumps(
+    {name: base64.b64encode(value).decode() for name, value in _OBJECTS.items()}
+).encode()
+_ARCHIVE = _archive_of(_CONTENT)
+_CREDENTIALS = json.dumps(
+    {
+        "version": 1,
+        "credentials": [
+            {
+                "sen": "key1.com",
+                "host": "localhost",
+                "port": 8888,
+                "identity": "Client_identity",
+                "psk": "00" * 32,
+                "pending_psk": "11" * 32,
+            }
+        ],
+    }
+).encode()
+_CONFIG = b"""data = "/tmp/x"
+elements = 3
+hosts = 2
+[front]
+listen = ["127.0.0.1:8888", "[::1]:0"]
+default_sen = "key1.com"
+is_silent = false
+handshake_s = 2.5
+session_limit = 10
+[element."key1.com"]
+aliases = ["a.example"]
+aid = "010203040500"
+[log]
+level = "info"
+"""
+_RECORD = json.dumps(ElementRecord("se-00000001", "key1.com", b"\x3b\x00").to_json()).encode()
+_POINT = b"04" + b"AB" * 64
+_DER = "3006020101020101"
+
+
+def _messages() -> dict[str, Target]:
+    ee = bytes.fromhex("0008000A000400020017")
+    ticket = bytes.fromhex("0000000100000002010A0003AABBCC0000")
+    seeds: dict[str, tuple[Callable[[bytes], object], tuple[bytes, ...]]] = {
+        "ClientHello": (messages.ClientHello.decode, (_HELLO.encode()[HEADER:],)),
+        "ServerHello": (messages.ServerHello.decode, (_SERVER_HELLO,)),
+        "EncryptedExtensions": (messages.EncryptedExtensions.decode, (ee,)),
+        "Finished": (lambda data: messages.Finished.decode(data, 32), (bytes(32),)),
+        "KeyUpdate": (messages.KeyUpdate.decode, (b"\0", b"\1")),
+        "NewSessionTicket": (messages.NewSessionTicket.decode, (ticket,)),
+    }
+    errors = (DecodeError, TlsPeerError)
+    return {
+        f"handshake message {name}": Target(
+            decode, errors, inputs, (f"tls/messages.py {name}.decode",)
+        )
+        for name, (decode, inputs) in seeds.items()
+    }
+
+
+def _extensions() -> dict[str, Target]:
+    """Return a target for each class of an extension module that decodes."""
+    kinds = {
+        kind
+        for name, module in vars(tls).items()
+        if name.endswith("extensions")
+        for kind in vars(module).values()
+        if isinstance(kind, type) and kind.__module__ == module.__name__
+        if hasattr(kind, "decode")
+    }
+    return {
+        f"extension {kind.__name__}": Target(
+            kind.decode,
+            (DecodeError, TlsPeerError),
+            (*_HELLO_EXTENSIONS, b"\x01", b"\x03\x04", b"\x00\x02ab", b"\x00\x1d\x00\x02ab"),
+            (f"{_path_of(kind)} {kind.__name__}.decode",),
+        )
+        for kind in sorted(kinds, key=lambda kind: kind.__name__)
+    }
+
+
+def _path_of(kind: type) -> str:
+    return kind.__module__.removeprefix("iose.").replace(".", "/") + ".py"
+
+
+def _answers() -> dict[str, Target]:
+    built = {
+        "version": commands.version(),
+        "echo": commands.echo(b"x"),
+        "hex echo": commands.echo_bytes(b"x"),
+        "certificate": commands.certificate(),
+        "proof": commands.prove(b"x"),
+        "OK": commands.generate_key(0),
+        "flag": commands.is_key_sealed(0),
+        "seed": commands.seed(0),
+        "public key": commands.public_key(0),
+        "signature": commands.sign(0, b"x", low_s=True),
+        "record": commands.read_record(0),
+        "HMAC": commands.hmac(0, b"x"),
+        "AES": commands.aes_encrypt(0, bytes(16)),
+        "line": commands.raw("p00"),
+        "new PSK": commands.replace_psk(bytes(32), bytes(range(32))),
+    }
+    seeds = (
+        b"OK",
+        b"ERROR",
+        b"00",
+        b"01",
+        b"AB" * 32,
+        b"00" * 64,
+        _POINT,
+        _DER.encode(),
+        b"text",
+        b"x",
+        b"78",
+        b"AB" * 16,
+    )
+    readers = ("text", "ok", "hex", "flag", "certificate", "signature", "point")
+    covers = [f"client/codec.py read_{name}" for name in readers]
+    covers.append("client/codec.py Command.read_answer")
+    return {
+        f"answer: {name}": Target(
+            command.read_answer, (AnswerError, KeystoreError), seeds, tuple(covers)
+        )
+        for name, command in built.items()
+    }
+
+
+TARGETS: dict[str, Target] = {
+    # --- ISO 7816 and the card
+    "command APDU": Target(
+        CommandApdu.decode,
+        (DecodeError,),
+        _hex("00A40400", "00C000001C", "00D8000003AABBCC00", "00D80000000003AABBCC0101"),
+        ("iso7816/apdu.py CommandApdu.decode",),
+    ),
+    "response APDU": Target(
+        ResponseApdu.decode,
+        (DecodeError,),
+        _hex("9000", "AABB9F1C"),
+        ("iso7816/apdu.py ResponseApdu.decode",),
+    ),
+    "ATR": Target(
+        Atr.decode,
+        (DecodeError,),
+        _hex("3B9895006B6579312E636F6D", "3B8880016B6579312E636F6D00"),
+        ("iso7816/atr.py Atr.decode",),
+    ),
+    "TLV": Target(
+        Tlv.decode, (DecodeError,), _hex("6F048402AABB", "9F7F0100"), ("iso7816/tlv.py Tlv.decode",)
+    ),
+    "TLVs": Target(
+        Tlv.decode_all,
+        (DecodeError,),
+        _hex("6F048402AABB9F7F0100", "7F2181800102"),
+        ("iso7816/tlv.py Tlv.decode_all",),
+    ),
+    "AID": Target(
+        _text(Aid.from_hex), (DecodeError,), (b"010203040500",), ("iso7816/aid.py Aid.from_hex",)
+    ),
+    "registry": Target(
+        Registry.decode,
+        (DecodeError,),
+        (Registry((RegistryEntry(Aid(b"12345"), "a", Privilege.DEFAULT_SELECTED),)).encode(),),
+        ("card/registry.py Registry.decode",),
+    ),
+    "personalisation": Target(
+        Personalisation.decode,
+        (DecodeError,),
+        (demo().encode(), Personalisation(name=b"x", psk=bytes(32), user_pin=b"1").encode()),
+        ("applets/tls_se/personalisation.py Personalisation.decode",),
+    ),
+    "profile": Target(
+        Profile.decode,
+        (DecodeError,),
+        (_OBJECTS["010203040500/object/profile"],),
+        ("applets/tls_se/state.py Profile.decode", "applets/tls_se/state.py decode_settings"),
+    ),
+    "settings": Target(
+        decode_settings, (DecodeError,), (bytes(3),), ("applets/tls_se/state.py decode_settings",)
+    ),
+    "stored key": Target(
+        KeySlot.decode,
+        (DecodeError,),
+        (KeySlot().encode(),),
+        ("applets/tls_se/state.py KeySlot.decode",),
+    ),
+    "stored PSK": Target(
+        ElementPsk.decode,
+        (DecodeError,),
+        (_OBJECTS["010203040500/object/psk"],),
+        ("applets/tls_se/psk.py ElementPsk.decode",),
+    ),
+    "stored objects": Target(
+        _stored,
+        (IoseError,),
+        (_OBJECTS["010203040500/object/psk"],),
+        ("applets/tls_se/owner.py read_secrets", "runtime/compose.py TlsSeMaker.read_secrets"),
+    ),
+    "keystore line": Target(
+        _line,
+        (),
+        (
+            b"?00\n",
+            b"c00\n",
+            b"X001234\n",
+            b"b0080000001\n",
+            b"Z00text\r\n",
+            b"h00" + b"AB" * 32 + b"\n",
+        ),
+        ("applets/tls_se/keystore/interpreter.py Keystore.handle",),
+    ),
+    # --- TLS
+    **_messages(),
+    **_extensions(),
+    "handshake messages in records": Target(
+        _join_messages,
+        (TlsPeerError,),
+        (_HELLO.encode(), b"\x18\0\0\1\0" * 5),
+        ("tls/messages.py HandshakeBuffer",),
+    ),
+    "records to a server": Target(
+        lambda data: _receive(ServerEngine(server_config()), data),
+        (TlsPeerError, AlertReceived),
+        (b"".join(_PAIR.client_records),),
+        ("tls/stream_engine.py StreamEngine.receive_data", "tls/engine.py TlsEngine.receive_data"),
+    ),
+    "records to a client": Target(
+        lambda data: _receive(ClientEngine(client_config(**_CLIENT)), data),
+        (TlsPeerError, AlertReceived),
+        (b"".join(_PAIR.server_records),),
+        ("tls/stream_engine.py StreamEngine.receive_data",),
+    ),
+    # --- the front
+    "server name": Target(
+        read_server_name,
+        (DecodeError,),
+        (client_hello(b"key1.com"), client_hello(), client_hello(b"a", b"b")),
+        ("bridge/client_hello.py read_server_name",),
+    ),
+    "size of a hello": Target(
+        lambda data: (handshake_size(data), handshake_size(bytearray(data))),
+        (DecodeError,),
+        (client_hello(b"key1.com"),),
+        ("bridge/client_hello.py handshake_size",),
+    ),
+    "a client's stream": Target(
+        _relay,
+        (),
+        (b"".join(_PAIR.client_records),),
+        (
+            "bridge/stream.py StreamBridge.receive_data",
+            "bridge/stream.py StreamBridge.receive_responses",
+        ),
+    ),
+    # --- between our processes
+    "frames": Target(
+        _frames,
+        (DecodeError,),
+        (host_frames.encode_request(host_frames.ListRequest(1)),),
+        ("protocols/host_frames.py FrameSplitter.receive_data",),
+    ),
+    "request frame": Target(
+        host_frames.decode_request,
+        (DecodeError,),
+        (host_frames.encode_request(host_frames.ListRequest(1))[4:],),
+        ("protocols/host_frames.py decode_request",),
+    ),
+    "answer frame": Target(
+        host_frames.decode_answer,
+        (DecodeError,),
+        tuple(
+            host_frames.encode_answer(answer)[4:]
+            for answer in (
+                host_frames.ListAnswer(
+                    1, (host_frames.ElementInfo("se-1", "key1.com", b"\x3b\x00", 255, 512),)
+                ),
+                host_frames.Failure(1, host_frames.FailureCode(1), "text"),
+            )
+        ),
+        ("protocols/host_frames.py decode_answer",),
+    ),
+    "control channel": Target(
+        _talk,
+        (),
+        (
+            b'{"id": 1, "op": "status", "arguments": {}}\n',
+            b'{"event": "record", "arguments": {}}\n{"id": 1, "result": {}}\n',
+            b'{"id": 2, "error": {"message": "x"}}\n' + b"[" * 5_000 + b"\n",
+        ),
+        tuple(f"runtime/channel.py read_{kind}" for kind in ("object", "text", "int", "list")),
+    ),
+    # --- files and texts of people
+    "configuration": Target(
+        _file(load_config),
+        (ConfigurationError,),
+        (_CONFIG, b"elements = 99999\n", b"[front]\nidle_s = -1\n", b"x = " + b"[" * 5_000),
+        ("runtime/config.py load_config", "runtime/schema.py read_table"),
+    ),
+    "configuration in JSON": Target(
+        _json(read_config),
+        (ConfigurationError,),
+        (
+            b'{"elements": 3, "front": {"listen": ["a:1"], "idle_s": 1e999}}',
+            b'{"log": {"level": 5}}',
+        ),
+        ("runtime/config.py read_config",),
+    ),
+    "address": Target(
+        _text(parse_address),
+        (ConfigurationError,),
+        (b"127.0.0.1:8888", b"[::1]:0", b"localhost:65536"),
+        ("runtime/config.py parse_address",),
+    ),
+    "folder's description": Target(
+        lambda data: _described(data).read_description(),
+        (ConfigurationError,),
+        (b'{"schema": 1}', b'{"schema": 2}', b"[" * 5_000),
+        ("runtime/folder.py DataFolder.read_description",),
+    ),
+    "folder's key": Target(
+        _json(lambda kept: seal.unwrap_data_key(PASSPHRASE, kept)),
+        (ConfigurationError,),
+        (_cheap_key(),),
+        ("runtime/elements/seal.py unwrap_data_key",),
+    ),
+    "header of an export": Target(
+        read_archive_header,
+        (ConfigurationError,),
+        (_ARCHIVE, b"[" * 5_000),
+        (
+            "runtime/elements/archive.py read_archive_header",
+            "runtime/elements/archive.py read_archive_fields",
+        ),
+    ),
+    "fields of an export": Target(
+        read_archive_fields,
+        (ConfigurationError,),
+        (_ARCHIVE,),
+        ("runtime/elements/archive.py read_archive_fields",),
+    ),
+    "export": Target(
+        lambda data: seal.decode_archive(data, PASSPHRASE),
+        (ConfigurationError,),
+        (_ARCHIVE,),
+        ("runtime/elements/seal.py decode_archive",),
+    ),
+    "content of an export": Target(
+        _sealed,
+        (ConfigurationError,),
+        (_CONTENT, b"{}", b"[]", b"5", b'{"a": 5}', b'{"a": "\xc3\xa9"}', b"[" * 5_000),
+        ("runtime/elements/seal.py decode_archive",),
+    ),
+    "mark": Target(
+        Mark.decode,
+        (StoreError,),
+        (Mark().encode(), b"[]"),
+        ("runtime/elements/record.py Mark.decode",),
+    ),
+    "record of the index": Target(
+        _json(ElementRecord.from_json),
+        (ControlError, ValueError),
+        (_RECORD,),
+        ("runtime/elements/record.py ElementRecord.from_json",),
+    ),
+    "credentials": Target(
+        _file(lambda path: CredentialsStore(path).credentials()),
+        (CredentialsError,),
+        (_CREDENTIALS, b"[" * 5_000, b"{}", b"[]"),
+        ("client/credentials.py CredentialsStore.credentials",),
+    ),
+    "URI": Target(
+        _text(ElementUri.decode),
+        (ElementUriError,),
+        (
+            b"keyS://key1.com:" + b"00" * 32 + b"@127.0.0.1:8888/;id=me?p00&s00%3Fab",
+            b"keyS://a@[::1]/?query=c00",
+            b"racS://x%40y@h:1",
+        ),
+        ("client/uri.py ElementUri.decode",),
+    ),
+    "PSK of a URI": Target(
+        _text(decode_psk), (ElementUriError,), (b"00" * 32, b" ***"), ("client/uri.py decode_psk",)
+    ),
+    # --- what an element says to its client
+    **_answers(),
+    "signature": Target(
+        decode_signature, (DecodeError,), _hex(_DER), ("client/signature.py decode_signature",)
+    ),
+    "a session's bytes": Target(
+        _session,
+        (HandshakeError,),
+        (b"".join(_PAIR.server_records),),
+        ("client/session.py ElementSession.receive_data",),
+    ),
+}
+
+
+def _described(data: bytes) -> DataFolder:
+    folder = DataFolder(Path(tempfile.gettempdir()) / f"iose-fuzz-{id(data):x}")
+    folder.path.mkdir(exist_ok=True)
+    folder.description.write_bytes(data)
+    return folder
+
+
+INNER: dict[str, str] = {
+    "applets/tls_se/application.py Application.handle": "a Protocol",
+    "applets/tls_se/application.py EchoApplication.handle": "gives back what it gets",
+    "runtime/elements/owner.py ElementMaker.read_secrets": "a Protocol",
+    "runtime/channel.py read_text": "of the control channel",
+    "runtime/channel.py read_int": "of the control channel",
+    "runtime/channel.py read_list": "of the control channel",
+    "client/codec.py read_same": "compares bytes",
+    "cli/passphrase.py read_passphrase_file": "takes the first line of a file",
+    "wire/reader.py ByteReader.read_opaque": "under every binary decoder",
+}
