@@ -29,6 +29,7 @@ PLAINTEXT_LIMIT: Final = 16_384  # RFC 8446 §5.1
 CIPHERTEXT_LIMIT: Final = 16_640  # RFC 8446 §5.2
 VERSION_MAJOR: Final = 3
 HELLO_LIMIT: Final = 16_384  # iose-server.md §5.2
+HELLO_RECORDS: Final = 1024  # a usual hello may come a byte a record; a record costs us 50 bytes
 OUTPUT_LIMIT: Final = 65_536  # iose-server.md §6.5
 BATCH_LIMIT: Final = 32_768  # records sent in one batch, in bytes: answers must not wait long
 BATCH_RECORDS: Final = 8
@@ -139,16 +140,11 @@ class StreamBridge:
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes of the client; what is wrong with them ends the session."""
-        buffer = self._buffer + data if self._buffer else data
-        position = 0
-        while (record_end := self._next_record(buffer, position)) is not None:
-            record = buffer[position:record_end]
-            position = record_end
-            self._records.append(record)
-            if self.state is BridgeState.HELLO:
-                self._extend_hello(record)
-        self._buffer = buffer[position:] if position else buffer
+        if self.state is BridgeState.CLOSED:
+            return
+        self._buffer = self._buffer + data if self._buffer else data
         self._buffered += len(data)
+        self._take_records()
 
     def attach(self, limits: ApduLimits, start: Sequence[BatchStep] = ()) -> None:
         """Join the element whose turn has come; ``start`` runs before the first record.
@@ -216,6 +212,7 @@ class StreamBridge:
         if len(responses) < len(plan) and responses[-1].status == StatusWord.OK:
             raise LocalProtocolError(f"{len(responses)} answers to {len(plan)} commands")
         self._start = ()
+        self._take_records()
 
     def data_to_send(self) -> bytes:
         """Return, once, what the client has to be sent."""
@@ -237,16 +234,34 @@ class StreamBridge:
         self.state = BridgeState.CLOSED
         self.end = BridgeEnd(reason, status)
         self._records.clear()
+        self._hello.clear()
         self._buffer = b""
         if alert is not None and not self._has_spoken and not self._is_silent:
             self._output += plaintext_alert(alert)
 
+    def _take_records(self) -> None:
+        """Cut off the records that the next batch can hold; the rest waits as it came.
+
+        An empty record costs its sender five bytes, and us ten times that once it is cut off.
+        """
+        buffer = self._buffer
+        position = 0
+        while (stop := self._next_record(buffer, position)) is not None:
+            record = buffer[position:stop]
+            position = stop
+            self._records.append(record)
+            if self.state is BridgeState.HELLO:
+                self._extend_hello(record)
+        if position and self.state is not BridgeState.CLOSED:
+            self._buffer = buffer[position:]
+
     def _next_record(self, buffer: bytes, position: int) -> int | None:
-        """Return where the record at ``position`` ends, None while it is not complete."""
-        if self.state is BridgeState.CLOSED:
+        """Return where the record at ``position`` ends, None while none is complete or wanted."""
+        is_hello = self.state is BridgeState.HELLO
+        wanted = HELLO_RECORDS if is_hello else BATCH_RECORDS
+        if self.state is BridgeState.CLOSED or len(self._records) >= wanted:
             return None
         available = len(buffer) - position
-        is_hello = self.state is BridgeState.HELLO
         if is_hello and available and buffer[position] != ContentType.HANDSHAKE:
             self._refuse_hello()
             return None
@@ -277,6 +292,8 @@ class StreamBridge:
                 self.server_name = read_server_name(bytes(self._hello))
                 self._hello.clear()
                 self.state = BridgeState.ROUTING
+            elif len(self._records) == HELLO_RECORDS:
+                self._refuse_hello()
         except DecodeError:
             self._refuse_hello()
 

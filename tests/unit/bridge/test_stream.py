@@ -6,6 +6,7 @@ import pytest
 from iose.bridge.stream import (
     BATCH_RECORDS,
     BUFFER_LIMIT,
+    HELLO_RECORDS,
     OUTPUT_LIMIT,
     RESET_TLS,
     BridgeState,
@@ -87,6 +88,20 @@ def test_joins_a_hello_split_over_records_and_relays_each_record():
     assert bridge.server_name == "key1.com"
     bridge.attach(WIDE)
     assert [step.command.data for step in bridge.next_batch()] == records
+
+
+def test_takes_a_hello_in_1024_records_and_refuses_one_more():
+    hello = client_hello(b"key1.com", padding=2000)
+    for count, state in ((HELLO_RECORDS, BridgeState.ROUTING), (HELLO_RECORDS + 1, "refused")):
+        bridge = StreamBridge()
+        pieces = [hello[index : index + 1] for index in range(count - 1)] + [hello[count - 1 :]]
+        bridge.receive_data(b"".join(record(piece, 0x16) for piece in pieces))
+        if state == "refused":
+            assert bridge.end.reason is EndReason.MALFORMED_HELLO
+            assert bridge.data_to_send() == ALERT_DECODE
+        else:
+            assert (bridge.state, bridge.server_name) == (state, "key1.com")
+        assert not bridge.is_full
 
 
 def test_relays_a_hello_of_16_kib_and_refuses_one_byte_more():
@@ -250,6 +265,38 @@ def test_bounds_the_bytes_of_a_batch():
     bridge = relaying()
     bridge.receive_data(record(bytes(16_000)) * 3)
     assert sum(len(step.command.data) for step in bridge.next_batch()) == 2 * 16_005
+
+
+def test_cuts_off_no_more_records_than_a_batch_holds():
+    bridge = relaying()
+    bridge.receive_data(record(b"") * 50_000)
+    seen = 0
+    while batch := bridge.next_batch():
+        assert len(bridge._records) == len(batch) <= BATCH_RECORDS
+        seen += len(batch)
+        bridge.receive_responses([ok()] * len(batch))
+    assert seen == 50_000
+    assert not bridge.is_full
+
+
+def test_serves_what_came_before_a_record_over_the_limit():
+    bridge = relaying(ApduLimits(240, 512))
+    bridge.receive_data(record(b"x") * BATCH_RECORDS + record(bytes(508)))
+    assert bridge.end is None
+    assert len(bridge.next_batch()) == BATCH_RECORDS
+    bridge.receive_responses([ok(b"answer")] * BATCH_RECORDS)
+    assert bridge.data_to_send() == b"answer" * BATCH_RECORDS
+    assert bridge.end.reason is EndReason.RECORD_OVERFLOW
+
+
+def test_keeps_nothing_of_a_client_after_its_end():
+    hello = client_hello(b"key1.com")
+    for data in (b"G" * 100_000, record(hello[:9], 0x16) + b"\x17" + bytes(100_000)):
+        bridge = StreamBridge()
+        bridge.receive_data(data)
+        bridge.receive_data(data)
+        assert bridge.end.reason is EndReason.MALFORMED_HELLO
+        assert (bridge._buffer, bridge._hello, list(bridge._records)) == (b"", b"", [])
 
 
 def test_asks_to_hold_the_client_back_and_lets_it_go_on():
