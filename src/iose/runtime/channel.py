@@ -38,6 +38,8 @@ def ignore_events(_event: str, _arguments: Arguments) -> None:
 class JsonChannel:
     """One end of a control channel, able to ask, to answer, and to tell.
 
+    What was asked for is carried out to its end, whether or not the asker waits for the answer.
+
     Attributes:
         closed: Set when the channel has ended.
     """
@@ -96,21 +98,18 @@ class JsonChannel:
         except (OSError, ValueError, RecursionError, ControlError):
             pass  # torn, line over the limit, not JSON or too deep
         finally:
-            await self._finish()
+            self._finish()
 
     def close(self) -> None:
         """Hang up; both ends' pending requests fail."""
         self._closed = True
         self._writer.close()
 
-    async def _finish(self) -> None:
+    def _finish(self) -> None:
         self.close()
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(ControlError("the other end of the control channel is gone"))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.closed.set()
 
     def _receive(self, message: Result) -> None:

@@ -21,6 +21,7 @@ from iose.runtime.folder import DataFolder, socket_address
 PRIVATE_UMASK: Final = 0o177
 BACKLOG: Final = 16
 ROOT: Final = 0
+FOREIGN_HINT: Final = "work as that user, or give --data DIR"
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 
 
@@ -119,15 +120,21 @@ async def connect_control(folder: DataFolder) -> AsyncIterator[JsonChannel]:
     """Give a channel to the node that runs on a data folder.
 
     Raises:
-        ControlError: No node runs there.
+        ControlError: No node of this user runs there.
     """
+    foreign = f"the node on {folder.path} belongs to another user"
     try:
         reader, writer = await asyncio.open_unix_connection(
             socket_address(folder.control_socket), limit=LINE_LIMIT
         )
+    except PermissionError:
+        raise ControlError(foreign, hint=FOREIGN_HINT) from None
     except OSError:
         raise ControlError(
             f"no node runs on {folder.path}", hint="start one with 'iose up', or give --data DIR"
         ) from None
+    if os.geteuid() != ROOT and not is_allowed(peer_uid(writer.get_extra_info("socket"))):
+        writer.close()  # what is asked of a node holds secrets
+        raise ControlError(foreign, hint=FOREIGN_HINT)
     async with open_channel(reader, writer) as channel:
         yield channel

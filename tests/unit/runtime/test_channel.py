@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from iose.runtime.channel import Arguments, JsonChannel
-from iose.runtime.control import ControlServer, connect_control, is_allowed
+from iose.runtime.control import ControlServer, connect_control, is_allowed, listen_unix
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import DataFolder
 
@@ -101,6 +101,27 @@ def test_pending_requests_fail_when_the_other_end_goes():
         run(scenario)
 
 
+def test_what_was_asked_for_is_carried_out_although_the_asker_leaves():
+    # an element that is being made must not be forgotten by who keeps the list
+    async def scenario():
+        may_end, is_done = asyncio.Event(), asyncio.Event()
+
+        async def carry_out(_op: str, _arguments: Arguments):
+            await may_end.wait()
+            is_done.set()
+
+        left, right = socket.socketpair()
+        server = JsonChannel(*await asyncio.open_unix_connection(sock=left), handler=carry_out)
+        serving = asyncio.create_task(server.serve())
+        right.sendall(b'{"id":1,"op":"make"}\n')
+        right.close()
+        await serving
+        may_end.set()
+        await asyncio.wait_for(is_done.wait(), 10)
+
+    run(scenario)
+
+
 def test_a_line_that_is_no_json_ends_the_channel():
     async def scenario():
         async with joined() as (client, _, ends):
@@ -161,6 +182,36 @@ def test_only_the_own_user_and_root_are_allowed():
     assert is_allowed(os.geteuid())
     assert is_allowed(0)
     assert not is_allowed(os.geteuid() + 1)
+
+
+def test_a_node_of_another_user_is_told_nothing(tmp_path: Path, monkeypatch):
+    folder = DataFolder(tmp_path)
+    own = os.geteuid() or 1000
+    monkeypatch.setattr(os, "geteuid", lambda: own)
+    monkeypatch.setattr("iose.runtime.control.peer_uid", lambda _: own + 1)
+
+    async def scenario():
+        async with connect_control(folder) as channel:
+            await channel.request("element.import")
+
+    with listen_unix(folder.control_socket) as listener:
+        with pytest.raises(ControlError, match="another user"):
+            run(scenario)
+        with listener.accept()[0] as connection:
+            assert connection.recv(1) == b""
+
+
+def test_a_folder_closed_to_us_says_so(tmp_path: Path, monkeypatch):
+    async def refuse(*_arguments, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    async def scenario():
+        async with connect_control(DataFolder(tmp_path)):
+            pass
+
+    monkeypatch.setattr(asyncio, "open_unix_connection", refuse)
+    with pytest.raises(ControlError, match="another user"):
+        run(scenario)
 
 
 def test_a_folder_without_a_node_says_so(tmp_path: Path):

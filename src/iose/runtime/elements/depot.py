@@ -194,9 +194,14 @@ class Depot:
         async with self._turn:
             names = free_sens(self._taken(), max(count - len(self.records), 0))
             defaults = {name: choices[0] for name, choices in SETTINGS.items()}
-            made = await asyncio.gather(*(self._make({"sen": sen, **defaults}) for sen in names))
+            jobs = (self._make({"sen": sen, **defaults}) for sen in names)
+            outcomes = await asyncio.gather(*jobs, return_exceptions=True)
+        made = [outcome for outcome in outcomes if isinstance(outcome, ElementRecord)]
         if made:
             self.save()
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
         return made
 
     async def access(self) -> list[ElementAccess]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from iose.runtime.compose import TlsSeMaker
 from iose.runtime.elements.record import ElementRecord, ElementState
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.wire.errors import IoseError, StoreError
@@ -161,6 +162,25 @@ def test_a_full_disk_refuses_a_new_element_and_leaves_nothing(node, monkeypatch)
     assert node.states() == {"key1.com": "ready"}
     assert len(list(node.folder.elements.iterdir())) == 1
     node.create("key2.com")
+
+
+def test_elements_made_before_one_that_could_not_be_stay(node: LocalNode, monkeypatch):
+    made = []
+    personalise = TlsSeMaker.personalise
+
+    def refuse_the_second(maker, store, plan) -> None:
+        made.append(plan.sen)
+        if len(made) == 2:
+            raise StoreError("database or disk is full")
+        personalise(maker, store, plan)
+
+    monkeypatch.setattr(TlsSeMaker, "personalise", refuse_the_second)
+    with pytest.raises(StoreError, match="full"):
+        asyncio.run(node.depot.fill(3))
+    assert len(made) == 3
+    assert node.states() == {made[0]: "ready", made[2]: "ready"}
+    assert len(list(node.folder.elements.iterdir())) == 2
+    assert made[0] in node.folder.index.read_text()
 
 
 def restart(node: LocalNode, *, hosts: int = 2) -> LocalNode:
