@@ -32,7 +32,14 @@ requests = st.builds(
     seids,
     st.lists(st.builds(ExchangeStep, st.binary(max_size=300), words), max_size=5).map(tuple),
 )
-infos = st.builds(ElementInfo, seids, st.text(max_size=15), st.binary(max_size=33), words, ids)
+infos = st.builds(
+    ElementInfo,
+    seids,
+    st.text(max_size=15),
+    st.binary(max_size=33),
+    st.integers(1, 0xFFFF),
+    ids,
+)
 answers = st.one_of(
     st.builds(
         ExchangeAnswer,

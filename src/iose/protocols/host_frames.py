@@ -69,7 +69,7 @@ class ElementInfo:
         seid: Its name on the administration plane, 1 to 63 bytes in UTF-8.
         sen: Its name on the service plane; empty when it has none.
         atr: Its answer to reset, as it is now.
-        chunk_size: Largest command data it takes, in bytes.
+        chunk_size: Largest command data it takes, 1 to 65 535 bytes.
         max_record: Largest TLS record it takes, header included; 0 when there is no limit.
     """
 
@@ -151,10 +151,11 @@ Answer = ListAnswer | ExchangeAnswer | Failure
 class FrameSplitter:
     """Cuts a stream into frame bodies; bounded by ``FRAME_LIMIT``."""
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_buffer", "_wanted")
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._wanted = LENGTH_SIZE  # of the first frame, before it is worth another look
 
     def receive_data(self, data: bytes) -> list[bytes]:
         """Return the frames that ``data`` completes, lengths removed.
@@ -162,19 +163,26 @@ class FrameSplitter:
         Raises:
             DecodeError: A frame is longer than the limit; the stream cannot be read on.
         """
-        buffer = self._buffer + data if self._buffer else data
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._wanted:
+                return []
+            data = bytes(self._buffer)
+            self._buffer.clear()
         frames = []
         position = 0
-        while len(buffer) - position >= LENGTH_SIZE:
+        self._wanted = LENGTH_SIZE
+        while len(data) - position >= LENGTH_SIZE:
             start = position + LENGTH_SIZE
-            length = int.from_bytes(buffer[position:start], "big")
+            length = int.from_bytes(data[position:start], "big")
             if length > FRAME_LIMIT:
                 raise DecodeError(f"a frame of {length} bytes is over the limit", offset=position)
-            if len(buffer) < start + length:
+            if len(data) < start + length:
+                self._wanted = LENGTH_SIZE + length
                 break
             position = start + length
-            frames.append(buffer[start:position])
-        self._buffer = buffer[position:]
+            frames.append(data[start:position])
+        self._buffer += data[position:]
         return frames
 
 
@@ -254,7 +262,7 @@ def encode_answer(answer: Answer) -> bytes:
     else:
         writer.write_bytes(HEADER.pack(answer.request_id, FrameKind.FAILURE))
         writer.write_uint8(answer.code)
-        writer.write_opaque(answer.message.encode()[:MESSAGE_LIMIT], 2)
+        writer.write_opaque(_cut(answer.message, MESSAGE_LIMIT), 2)
     return _framed([writer.to_bytes()])
 
 
@@ -316,6 +324,11 @@ def _decode_exchange_answer(frame: bytes, request_id: int) -> ExchangeAnswer:
     return ExchangeAnswer(request_id, atr, apdus, tuple(responses))
 
 
+def _cut(text: str, limit: int) -> bytes:
+    """Return a text in at most ``limit`` bytes of UTF-8, no character cut in half."""
+    return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore").encode()
+
+
 def _framed(parts: list[bytes]) -> bytes:
     frame = b"".join(parts)
     if len(frame) > FRAME_LIMIT:
@@ -332,13 +345,16 @@ def _write_element(writer: ByteWriter, element: ElementInfo) -> None:
 
 
 def _read_element(reader: ByteReader) -> ElementInfo:
-    return ElementInfo(
+    info = ElementInfo(
         _read_text(reader, 1, low=1, high=SEID_LIMIT),
         _read_text(reader, 1),
         reader.read_opaque(1),
         reader.read_uint16(),
         reader.read_uint(4),
     )
+    if info.chunk_size == 0:
+        raise DecodeError(f"element {info.seid} takes no data", offset=reader.offset)
+    return info
 
 
 def _read_text(reader: ByteReader, prefix: int, *, low: int = 0, high: int | None = None) -> str:

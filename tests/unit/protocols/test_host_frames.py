@@ -130,6 +130,30 @@ def test_refuses_to_encode_what_does_not_fit():
         encode_answer(ExchangeAnswer(1, b"", 0, tuple([bytes(65_538)] * 16)))
 
 
+def test_looks_at_a_long_frame_again_only_when_it_is_whole():
+    frame = encode_answer(ExchangeAnswer(1, b"", 0, tuple([bytes(65_538)] * 15)))
+    splitter = FrameSplitter()
+    looks = 0
+    for start in range(0, len(frame) - 1, 1000):
+        assert splitter.receive_data(frame[start : min(start + 1000, len(frame) - 1)]) == []
+        looks = max(looks, splitter._wanted)
+    assert looks == len(frame)
+    assert splitter.receive_data(frame[-1:]) == [frame[4:]]
+    assert splitter.receive_data(frame) == [frame[4:]]
+
+
+def test_refuses_an_element_that_takes_no_data():
+    frame = encode_answer(ListAnswer(1, (ElementInfo("1", "key1.com", b"", 0, 0),)))
+    with pytest.raises(DecodeError, match="takes no data"):
+        decode_answer(body(frame))
+
+
+@pytest.mark.parametrize("message", ["x" + "é" * 512, "\ud800" * 9, "é" * 513])
+def test_a_failure_message_of_any_text_can_be_read(message):
+    answer = decode_answer(body(encode_answer(Failure(1, FailureCode.ELEMENT_FAULT, message))))
+    assert len(answer.message.encode()) in (1023, 9, 1024)
+
+
 def test_cuts_a_long_failure_message():
     answer = decode_answer(body(encode_answer(Failure(1, FailureCode.ELEMENT_FAULT, "x" * 5000))))
     assert answer.message == "x" * 1024
