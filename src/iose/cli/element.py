@@ -171,7 +171,9 @@ def export(  # noqa: PLR0913  # every option of the command line
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Move an element into an encrypted file; the same command again finishes a move that was cut.
+    """Move an element into an encrypted file.
+
+    The same command again finishes a move that was cut.
 
     Raises:
         BadParameter: Neither a file nor --abandon is given.
@@ -195,7 +197,10 @@ def import_(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Move an element out of its file, which is then removed; a copy's file stays."""
+    """Move an element out of its file.
+
+    The file is then removed; that of a copy stays.
+    """
     with _open(data, makes_folder=True) as ask:
         view = import_element(ask, file.absolute(), _ExportPassphrase(passphrase_file))
     _print_element(view, as_json=as_json)

@@ -36,7 +36,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 @app.command()
 def run(*, config: ConfigOption) -> None:
-    """Run a node in the foreground, as a service manager wants it; SIGHUP reloads the file."""
+    """Run a node in the foreground, as a service manager wants it.
+
+    SIGHUP reloads the file.
+    """
     from iose.runtime import journal, logs, service  # noqa: PLC0415  # slow, and only this command logs
 
     settings = load_config(config)
@@ -76,7 +79,10 @@ def status(*, data: DataOption = None, as_json: JsonOption = False) -> None:
 
 @app.command("reload")
 def reload_(*, data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Read the configuration file again; what cannot change while running is named."""
+    """Read the configuration file again.
+
+    What cannot change while the node runs is named.
+    """
     document = _ask("reload", data)
     if as_json:
         print_json(document)
