@@ -6,11 +6,14 @@ Text that comes from an element is made harmless before a terminal sees it.
 
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final
+
+import typer
 
 from iose.client.errors import ElementUriError
 from iose.wire.errors import IoseError
@@ -19,6 +22,10 @@ DEBUG_VARIABLE: Final = "IOSE_DEBUG"
 REPORT_HINT: Final = (
     "this is a fault of iose: set IOSE_DEBUG=1 to see where, and report it with these lines"
 )
+# typer names one of its errors of usage; all of them come from the same class
+USAGE_ERROR: Final = typer.BadParameter.__bases__[0]
+_PSK_IN_URI: Final = re.compile(r"(://[^\s:@/]*:)[^\s@]*@")
+_DIGITS: Final = re.compile(r"[0-9A-Fa-f]{32,}")
 
 
 class ExitStatus(IntEnum):
@@ -58,11 +65,19 @@ def warn(message: str, hint: str | None = None) -> None:
 def print_error(error: Exception) -> int:
     """Print what happened, then the next step, on stderr; return the exit status."""
     if os.environ.get(DEBUG_VARIABLE) == "1":
-        traceback.print_exception(error)
-    if isinstance(error, IoseError):
+        print(_redacted("".join(traceback.format_exception(error))), file=sys.stderr)
+    if isinstance(error, USAGE_ERROR):
+        return _print_usage_error(error)
+    if isinstance(error, typer.Abort):
+        _print_problem("error", "nothing was done", None)
+    elif isinstance(error, IoseError):
         _print_problem("error", str(error), error.hint)
-    else:
-        _print_problem("error", f"{type(error).__name__}: {error}", REPORT_HINT)
+    elif isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        place = "" if error.filename is None else f"{error.filename}: "
+        _print_problem("error", f"{place}{error.strerror or error}", None)
+    elif not isinstance(error, BrokenPipeError):  # who reads has seen enough
+        message = _redacted(f"{type(error).__name__}: {error}")
+        _print_problem("error", message, REPORT_HINT)
     return ExitStatus.USAGE if isinstance(error, ElementUriError) else ExitStatus.FAILED
 
 
@@ -76,6 +91,21 @@ def harmless(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def _print_usage_error(error: Exception) -> int:
+    usage: Any = error  # typer does not name its class
+    message = usage.format_message()
+    if usage.ctx is None or "\n" in message:  # the help, for who typed nothing
+        print(message, file=sys.stderr)
+    else:
+        found = _redacted(message[:1].lower() + message[1:].removesuffix("."))
+        _print_problem("error", found, f"{usage.ctx.command_path} --help")
+    return ExitStatus.USAGE
+
+
+def _redacted(text: str) -> str:
+    return _DIGITS.sub("***", _PSK_IN_URI.sub(r"\1***@", text))
 
 
 def _print_problem(kind: str, message: str, hint: str | None) -> None:
