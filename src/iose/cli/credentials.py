@@ -42,12 +42,18 @@ def set_(
     from_uri: Annotated[
         bool, typer.Option("--from-uri", help="Take the PSK that the URI holds.")
     ] = False,
+    replaces: Annotated[
+        bool, typer.Option("--replace", help="Forget another PSK that is kept for it.")
+    ] = False,
 ) -> None:
-    """Keep the PSK of an element; it is asked for, or read from stdin or a file.
+    """Keep the PSK of an element.
+
+    It is asked for at a terminal, read from stdin or a file, or taken from the URI.
 
     Raises:
         ElementUriError: The URI or the PSK is malformed.
-        CredentialsError: The credentials, or the file with the PSK, cannot be used.
+        CredentialsError: The credentials, or the file with the PSK, cannot be used, or another
+            PSK is kept.
     """
     is_piped = uri == FROM_STDIN
     target = ElementUri.decode(sys.stdin.readline().strip() if is_piped else uri)
@@ -65,7 +71,7 @@ def set_(
     else:
         psk = _read_psk(target, psk_file)
     name = identity or target.identity or DEFAULT_IDENTITY
-    CredentialsStore().save(Credential(target.address, psk, identity=name))
+    _keep(Credential(target.address, psk, identity=name), replaces=replaces)
     print(f"kept the PSK of {target.address}, identity {name}")
 
 
@@ -134,7 +140,9 @@ def rotate(
     identity: IdentityOption = None,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
 ) -> None:
-    """Give an element a new random PSK and keep it; the old one goes when the new one holds.
+    """Give an element a new random PSK, and keep it.
+
+    The old one goes when the new one holds.
 
     Raises:
         ElementUriError: The URI is malformed.
@@ -144,6 +152,17 @@ def rotate(
     with open_element(target, identity=identity, timeout_s=timeout) as element:
         element.change_psk()
     print(f"changed the PSK of {target.address}")
+
+
+def _keep(credential: Credential, *, replaces: bool) -> None:
+    store = CredentialsStore()
+    if replaces:
+        store.save(credential)
+    elif not (store.replace(None, credential) or store.replace(credential, credential)):
+        raise CredentialsError(
+            f"another PSK is kept for {credential.address}, identity {credential.identity}",
+            hint="if it no longer holds, say --replace: nobody else may know it",
+        )
 
 
 def _read_psk(target: ElementUri, psk_file: Path | None) -> bytes:

@@ -82,6 +82,21 @@ def test_a_key_that_is_not_there_or_not_asked_for_is_refused(arguments, status, 
     assert store.credentials() == []
 
 
+@pytest.mark.parametrize("pending", [None, bytes(32)])
+def test_a_key_that_nobody_else_may_know_is_not_forgotten_unasked(pipe, store, capfd, pending):
+    kept = Credential(ADDRESS, bytes(range(32)), pending_psk=pending)
+    store.save(kept)
+    pipe(PSK.hex())
+    assert run(["credentials", "set", URI]) == 1
+    assert "--replace" in capfd.readouterr().err
+    assert store.find(ADDRESS) == kept
+    pipe(PSK.hex())
+    assert run(["credentials", "set", "--replace", URI]) == 0
+    assert store.find(ADDRESS) == Credential(ADDRESS, PSK)
+    pipe(PSK.hex())
+    assert run(["credentials", "set", URI]) == 0
+
+
 def test_the_list_shows_elements_and_no_keys(store, capfd):
     store.save(Credential(ADDRESS, PSK))
     store.save(Credential(ADDRESS, bytes(32), identity="guest", pending_psk=PSK))
