@@ -9,8 +9,8 @@ import typer
 
 from iose.cli.output import error_document, harmless, print_json, warn
 from iose.client.blocking import Element, connect
-from iose.client.dialogue import DEFAULT_TIMEOUT_S
-from iose.client.errors import ElementUriError, MissingPskError
+from iose.client.dialogue import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
+from iose.client.errors import ElementUriError, MissingPskError, SessionClosedError
 from iose.client.syntax import shown
 from iose.client.uri import PSK_SIZE, ElementUri, decode_psk
 from iose.wire.errors import IoseError
@@ -18,13 +18,20 @@ from iose.wire.errors import IoseError
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 CHANGE_PSK: Final = b"?AA"
+END_SESSION: Final = b"?02"
 
 UriArgument = Annotated[str, typer.Argument(help="As in keyS://name@host:port/?command")]
 IdentityOption = Annotated[
     str | None, typer.Option("--identity", help="PSK identity, when it is not the usual one.")
 ]
 TimeoutOption = Annotated[
-    float, typer.Option("--timeout", min=0.1, help="Seconds for the handshake and each answer.")
+    float,
+    typer.Option(
+        "--timeout",
+        min=0.1,
+        max=MAX_TIMEOUT_S,
+        help="Seconds for the handshake and each answer.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -56,7 +63,8 @@ def call(
     try:
         with open_element(target, identity=identity, timeout_s=timeout) as element:
             for line in target.commands:
-                answer = ask(element, line)
+                if (answer := ask(element, line)) is None:
+                    continue
                 answers.append({"command": shown(line), "answer": _text(answer)})
                 if not as_json:
                     print_answer(answer)
@@ -95,10 +103,13 @@ def open_element(uri: ElementUri, *, identity: str | None, timeout_s: float) -> 
     return connect(uri, psk=psk, identity=identity, timeout_s=timeout_s)
 
 
-def ask(element: Element, line: bytes) -> bytes:
-    """Return the answer to a line; a change of PSK is done so that no key is lost.
+def ask(element: Element, line: bytes) -> bytes | None:
+    """Return the answer to a line, or None when the session ended as the line asked.
+
+    A change of PSK is done so that no key is lost.
 
     Raises:
+        SessionClosedError: The session ended otherwise.
         IoseError: As for ``Element.run``, and for ``Element.change_psk``.
     """
     if line[:3].upper() == CHANGE_PSK:
@@ -110,7 +121,12 @@ def ask(element: Element, line: bytes) -> bytes:
         if len(new) == PSK_SIZE and element.has_psk(old):
             element.change_psk(new)
             return b"OK"  # the element repeats the key: nobody prints it
-    return element.command(line)
+    try:
+        return element.command(line)
+    except SessionClosedError:
+        if line[:3] == END_SESSION:
+            return None
+        raise
 
 
 def print_answer(answer: bytes) -> None:

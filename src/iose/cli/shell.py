@@ -23,13 +23,12 @@ from iose.cli.output import ExitStatus, print_error, print_table
 from iose.client.blocking import Element
 from iose.client.dialogue import DEFAULT_TIMEOUT_S
 from iose.client.errors import SessionClosedError, SessionError
-from iose.client.syntax import SYNTAX, UNKNOWN, syntax_of
+from iose.client.syntax import LEGEND, SYNTAX, UNKNOWN, syntax_of
 from iose.client.uri import ElementUri
 from iose.wire.errors import IoseError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-END_SESSION: Final = b"?02"
 HELP: Final = "help"
 LEAVE: Final = ("quit", "exit")
 
@@ -50,6 +49,7 @@ def shell(
         ElementUriError: The URI is malformed.
         IoseError: The element could not be reached.
         Exit: A line of a script failed.
+        KeyboardInterrupt: A script was interrupted.
     """
     target = ElementUri.decode(uri)
     is_script = not sys.stdin.isatty()
@@ -57,22 +57,24 @@ def shell(
     with open_element(target, identity=identity, timeout_s=timeout) as element:
         for line in _lines(target, is_script=is_script):
             try:
-                print_answer(_ask(element, line))
+                if (answer := _ask(element, line)) is None:
+                    break
+                print_answer(answer)
             except IoseError as fault:
                 was_closed = isinstance(fault, SessionClosedError)
-                if was_closed and line[:3] == END_SESSION:
-                    break
                 if is_script and isinstance(fault, SessionError) and not was_closed:
                     raise
                 failures += 1
                 print_error(fault)
-            except KeyboardInterrupt:  # the session is closed; the next command opens another
-                print(file=sys.stderr)
+            except KeyboardInterrupt:
+                if is_script:
+                    raise
+                print(file=sys.stderr)  # the session is closed; the next command opens another
     if is_script and failures:
         raise typer.Exit(ExitStatus.FAILED)
 
 
-def _ask(element: Element, line: bytes) -> bytes:
+def _ask(element: Element, line: bytes) -> bytes | None:
     try:
         return ask(element, line)
     except SessionClosedError as end:
@@ -117,6 +119,7 @@ def _print_help(name: str) -> None:
         rows = [(syntax.form, syntax.meaning) for syntax in SYNTAX.values()]
         rows += [("help [command]", "this list, or one command"), ("quit", "leave")]
         print_table(("command", "meaning"), rows)
+        print(LEGEND)
         return
     syntax = syntax_of(name.encode())
     if syntax is UNKNOWN:

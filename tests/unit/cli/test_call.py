@@ -122,6 +122,17 @@ def test_an_identity_can_be_given(uri, capfd, scripted):
     assert run(["call", uri + ";id=guest??00"]) == 0
 
 
+def test_an_end_that_was_asked_for_is_no_failure(uri, capfd):
+    assert run(["call", uri + "??00&?02"]) == 0
+    assert capfd.readouterr() == ("scripted\n", "")
+
+
+def test_a_command_after_the_end_is_not_answered(uri, capfd, scripted):
+    assert run(["call", "--json", uri + "??02&?00"]) == 1
+    assert json.loads(capfd.readouterr().out)["error"]["type"] == "SessionClosedError"
+    assert scripted.lines == [b"?02"]
+
+
 def test_a_closed_session_is_told(uri, capfd, scripted):
     scripted.answer = lambda _line: CUT
     assert run(["call", uri + "??99"]) == 1

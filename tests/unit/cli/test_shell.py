@@ -6,6 +6,7 @@ import io
 
 import pytest
 
+from iose.cli.call import ask
 from iose.cli.main import run
 from iose.client.credentials import Credential, CredentialsStore
 from iose.client.uri import ElementUri
@@ -111,6 +112,31 @@ def test_a_person_does_not_notice_that_an_idle_session_was_closed(uri, person, s
     assert len(scripted.links) == 2
 
 
+def test_a_script_that_is_interrupted_ends(uri, script, scripted, monkeypatch, capfd):
+    def interrupt(_element, _line):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("iose.cli.shell.ask", interrupt)
+    script(b"?00\n?00\n")
+    assert run(["shell", uri]) == 130
+    assert scripted.lines == []
+
+
+def test_an_interrupted_command_of_a_person_leaves_the_prompt(
+    uri, person, scripted, monkeypatch, capfd
+):
+    def interrupt_once(element, line):
+        if not scripted.lines:
+            scripted.lines.append(b"interrupted")
+            raise KeyboardInterrupt
+        return ask(element, line)
+
+    monkeypatch.setattr("iose.cli.shell.ask", interrupt_once)
+    person("p00", "?00")
+    assert run(["shell", uri]) == 0
+    assert capfd.readouterr().out == "scripted\n"
+
+
 def test_a_persons_mistakes_do_not_end_the_shell(uri, person, capfd):
     person("p00", KeyboardInterrupt, "", "?00")
     assert run(["shell", uri]) == 0
@@ -125,6 +151,7 @@ def test_help_lists_the_commands_in_words(uri, person, capfd):
     assert "s<key><2 to 64 digits>: sign a digest, ECDSA" in out
     assert "?0C<2 to 64 digits>: prove possession" in out
     assert "a command iose does not know" in out
+    assert "digits are hexadecimal" in out
 
 
 def test_a_script_stops_when_the_element_answers_no_more(uri, script, scripted, capfd):
