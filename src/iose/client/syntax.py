@@ -121,7 +121,11 @@ def syntax_of(line: bytes) -> CommandSyntax:
     return SYNTAX.get(text.upper() if text.startswith("?") else text[:1], UNKNOWN)
 
 
+def redacted(line: bytes) -> bytes:
+    """Return a command line without the key in it."""
+    return line[:3] + b"***" if syntax_of(line).is_secret and len(line) > len(b"t00") else line
+
+
 def shown(line: bytes) -> str:
-    """Return a command line as it may be printed: a key in it is left out."""
-    text = line.decode(errors="backslashreplace")
-    return f"{text[:3]}***" if syntax_of(line).is_secret and len(line) > len("t00") else text
+    """Return a command line as it may be printed."""
+    return redacted(line).decode(errors="backslashreplace")

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The URI of an element: ``schemeS://sen[:psk]@host[:port]/[;id=identity][?command[&command]]``.
 
-Pure: it reads no file and opens no connection. The key is redacted wherever the value is
-printed; ``ElementUri.reveal`` alone shows it. Source: draft-urien-coinrg-iose, whose abstract
-gives the form; the ``;id=`` parameter is ours.
+Pure: it reads no file and opens no connection. Its key, and keys in its commands, are redacted
+wherever the value is printed; ``ElementUri.reveal`` alone shows them. Source:
+draft-urien-coinrg-iose, whose abstract gives the form; the ``;id=`` parameter is ours.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from iose.client.errors import ElementUriError
+from iose.client.syntax import redacted
 
 DEFAULT_PORT: Final = 443
 DEFAULT_IDENTITY: Final = "Client_identity"
@@ -127,23 +129,24 @@ class ElementUri:
         return ElementAddress(self.sen.lower(), self.host.lower(), self.port)
 
     def reveal(self) -> str:
-        """Return the URI with its key; ``str`` redacts it."""
-        return self._encode("" if self.psk is None else ":" + self.psk.hex())
+        """Return the URI with its key and those in its commands; ``str`` redacts them."""
+        return self._encode("" if self.psk is None else ":" + self.psk.hex(), self.commands)
 
     def __str__(self) -> str:
-        return self._encode("" if self.psk is None else ":" + REDACTED)
+        psk = "" if self.psk is None else ":" + REDACTED
+        return self._encode(psk, map(redacted, self.commands))
 
     def __repr__(self) -> str:
         return f"ElementUri.decode({str(self)!r})"
 
-    def _encode(self, psk: str) -> str:
+    def _encode(self, psk: str, lines: Iterable[bytes]) -> str:
         sen = quote_from_bytes(self.sen.encode(), safe="")
         port = "" if self.port == DEFAULT_PORT else f":{self.port}"
         text = f"{self.scheme}://{sen}{psk}@{_bracketed(self.host)}{port}/"
         if self.identity is not None:
             text += ";id=" + quote_from_bytes(self.identity.encode(), safe=_IDENTITY_SAFE)
         if self.commands:
-            commands = [quote_from_bytes(line, safe=_QUERY_SAFE) for line in self.commands]
+            commands = (quote_from_bytes(line, safe=_QUERY_SAFE) for line in lines)
             text += "?" + "&".join(
                 line.replace("=", "%3D") if line.startswith(_OLD_QUERY) else line
                 for line in commands

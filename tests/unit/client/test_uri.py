@@ -146,6 +146,14 @@ def test_printing_redacts_the_key_and_reveal_shows_it():
     assert ElementUri.decode(uri.reveal()) == uri
 
 
+@pytest.mark.parametrize("command", ["X00", "R00", "t00", "?aa", "?A0", "?A2"])
+def test_a_key_in_a_command_is_redacted_too(command):
+    uri = ElementUri.decode(f"keyS://a@b/?{command}{PSK.hex()}&p00")
+    assert str(uri) == f"keyS://a@b/?{command}***&p00"
+    assert PSK.hex() not in repr(uri)
+    assert ElementUri.decode(uri.reveal()) == uri
+
+
 def test_addresses_of_different_spellings_are_equal():
     one = ElementUri.decode("keyS://Key1.COM@Host.Example")
     other = ElementUri.decode("KEYS://key1.com@host.example:443/?p00")
