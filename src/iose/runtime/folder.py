@@ -38,11 +38,20 @@ NEXT_STEPS: Final = {
 
 
 def default_folder(environment: Mapping[str, str]) -> Path:
-    """Return where data lives when nobody says: $IOSE_DATA, else the user's data folder."""
+    """Return where data lives when nobody says: $IOSE_DATA, else the user's data folder.
+
+    Raises:
+        ConfigurationError: This user has no home.
+    """
     if chosen := environment.get("IOSE_DATA"):
         return Path(chosen)
     base = environment.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "iose"
+    try:
+        return (Path(base) if base else Path.home() / ".local" / "share") / "iose"
+    except RuntimeError:  # Path.home says so
+        raise ConfigurationError(
+            "this user has no home folder to keep data in", hint="choose a folder with --data DIR"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,10 +311,17 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make names added to or removed from a folder durable."""
+    """Make names added to or removed from a folder durable, where its file system can.
+
+    Raises:
+        OSError: The disk is broken.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems know no such thing
+            raise
     finally:
         os.close(descriptor)
 

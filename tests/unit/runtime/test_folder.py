@@ -26,6 +26,17 @@ def test_the_default_folder_follows_the_environment():
     assert default_folder({"HOME": "/c"}).parts[-3:] == (".local", "share", "iose")
 
 
+def test_a_user_without_a_home_is_told_to_choose_a_folder(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert default_folder({"XDG_DATA_HOME": "/b"}) == Path("/b/iose")
+    with pytest.raises(ConfigurationError, match="no home") as caught:
+        default_folder({})
+    assert "--data" in caught.value.hint
+
+
 def test_a_new_folder_is_private(tmp_path: Path):
     folder = DataFolder(tmp_path / "new" / "data")
     folder.hold().release()
