@@ -44,6 +44,8 @@ from iose.runtime.elements import seal
 from iose.runtime.elements.archive import (
     ARCHIVE_FORMAT,
     ARCHIVE_VERSION,
+    SALT_SIZE,
+    passphrase_key,
     read_archive_fields,
     read_archive_header,
 )
@@ -56,6 +58,7 @@ from tests.support.client_hello import client_hello
 from tests.support.element import Element, demo
 from tests.support.engine_pair import EnginePair, client_config, server_config
 
+ARCHIVE_KEY = bytes(32)
 PASSPHRASE = "a long passphrase"  # noqa: S105  # of nothing
 HEADER = 4  # of a handshake message
 RECORD_HEADER = 5
@@ -205,12 +208,12 @@ def _stored(data: bytes) -> None:
 
 def _sealed(data: bytes) -> object:
     """Open an archive whose content, not its seal, is hostile: who exports knows the passphrase."""
-    return seal.decode_archive(_archive_of(data), PASSPHRASE)
+    return seal.decode_archive(_archive_of(data), ARCHIVE_KEY)
 
 
 def _archive_of(content: bytes) -> bytes:
-    """Return an export file with any content, sealed as it should be, at the lowest cost."""
-    salt, nonce = bytes(seal.SALT_SIZE), bytes(seal.NONCE_SIZE)
+    """Return an export file with any content, sealed as it should be."""
+    salt, nonce = bytes(SALT_SIZE), bytes(seal.NONCE_SIZE)
     header = {
         "format": ARCHIVE_FORMAT,
         "version": ARCHIVE_VERSION,
@@ -221,18 +224,18 @@ def _archive_of(content: bytes) -> bytes:
         "cost_log2": 1,
         "nonce": nonce.hex(),
     }
-    aead = seal._passphrase_aead(PASSPHRASE, seal.ScryptParameters(salt, 1))
+    aead = seal._aead(ARCHIVE_KEY)
     sealed = aead.encrypt(nonce, content, seal._canonical(header))
     return json.dumps({**header, "sealed": base64.b64encode(sealed).decode()}).encode()
 
 
 def _cheap_key() -> bytes:
     """Return what a folder keeps of its key, made at the lowest cost."""
-    salt, nonce = bytes(seal.SALT_SIZE), bytes(seal.NONCE_SIZE)
-    aead = seal._passphrase_aead(PASSPHRASE, seal.ScryptParameters(salt, 1))
+    found = {"salt": bytes(SALT_SIZE).hex(), "cost_log2": 1}
+    nonce = bytes(seal.NONCE_SIZE)
+    aead = seal._aead(passphrase_key(PASSPHRASE, found))
     wrapped = aead.encrypt(nonce, bytes(32), seal._DATA_KEY_LABEL)
-    kept = {"salt": salt.hex(), "cost_log2": 1, "nonce": nonce.hex(), "wrapped": wrapped.hex()}
-    return json.dumps(kept).encode()
+    return json.dumps({**found, "nonce": nonce.hex(), "wrapped": wrapped.hex()}).encode()
 
 
 _OBJECTS = dict(_ELEMENT.store.contents)
@@ -538,7 +541,9 @@ TARGETS: dict[str, Target] = {
         _json(read_config),
         (ConfigurationError,),
         (
-            b'{"elements": 3, "front": {"listen": ["a:1"], "idle_s": 1e999}}',
+            b'{"elements": 3, "front": {"listen": ["127.0.0.1:1"], "idle_s": 1.5}}',
+            b'{"front": {"idle_s": 1e999}}',
+            b'{"front": {"idle_s": NaN}}',
             b'{"log": {"level": 5}}',
         ),
         ("runtime/config.py read_config",),
@@ -577,7 +582,7 @@ TARGETS: dict[str, Target] = {
         ("runtime/elements/archive.py read_archive_fields",),
     ),
     "export": Target(
-        lambda data: seal.decode_archive(data, PASSPHRASE),
+        lambda data: seal.decode_archive(data, ARCHIVE_KEY),
         (ConfigurationError,),
         (_ARCHIVE,),
         ("runtime/elements/seal.py decode_archive",),

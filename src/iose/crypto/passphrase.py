@@ -7,7 +7,7 @@ from typing import Final
 
 from iose.crypto.errors import CryptoError
 
-DEFAULT_COST_LOG2: Final = 15  # 32 MiB and about 0.1 s, the least OWASP advises
+DEFAULT_COST_LOG2: Final = 17  # 128 MiB and about 0.4 s, the least OWASP advises with p = 1
 COST_LOG2_LIMIT: Final = 20  # 1 GiB: a file from outside may not ask for more
 BLOCK_SIZE: Final = 8
 BLOCK_BYTES: Final = 128  # RFC 7914 §2: memory is 128 · r · N

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -165,7 +166,8 @@ class Depot:
             write_private(self._folder.index, content)
             self._saved = content
         except OSError:
-            self._folder.index.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._folder.index.unlink()
 
     def repeated_sens(self) -> list[str]:
         """Return names that more than one usable element has: an administrator renamed one."""

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from iose.crypto.base import Rng
-from iose.runtime.channel import Arguments, Result, read_list, read_text
+from iose.crypto.passphrase import ScryptParameters
+from iose.runtime.channel import Arguments, Result, read_int, read_list, read_text
+from iose.runtime.elements.archive import PassphraseKey
 from iose.runtime.elements.names import check_unique_sen
 from iose.runtime.elements.rack import CardMaker, OpenElement, Rack
 from iose.runtime.elements.record import MARK_NAME, ElementRecord, ElementState, Mark
@@ -167,11 +169,10 @@ class Owner:
             export_id = mark.export_id
         else:
             export_id = read_text(arguments, "export_id")
-        passphrase = read_text(arguments, "passphrase")
         travelling = replace(mark.settled, is_copy=mark.is_copy or is_copy)
         objects = {**element.load(), MARK_NAME: travelling.encode()}
         archive = Archive(element.seid, export_id, is_copy, objects)
-        content = encode_archive(archive, passphrase, self._rng)
+        content = encode_archive(archive, _passphrase_key(arguments), self._rng)
         kept = travelling
         if not is_copy:
             state = ElementState.EXPORTING
@@ -195,7 +196,7 @@ class Owner:
 
     def _import(self, arguments: Arguments) -> Result:
         content = base64.b64decode(read_text(arguments, "archive"))
-        archive = decode_archive(content, read_text(arguments, "passphrase"))
+        archive = decode_archive(content, bytes.fromhex(read_text(arguments, "key")))
         objects = dict(archive.objects)
         record = self._maker.describe(archive.seid, objects)
         check_unique_sen(record.sen, map(str, read_list(arguments, "taken")))
@@ -260,3 +261,9 @@ class Owner:
 
     def _settled(self, seid: str) -> Result:
         return {"element": self._rack.settle(seid).to_json()}
+
+
+def _passphrase_key(arguments: Arguments) -> PassphraseKey:
+    salt = bytes.fromhex(read_text(arguments, "salt"))
+    parameters = ScryptParameters(salt, read_int(arguments, "cost_log2"))
+    return PassphraseKey(bytes.fromhex(read_text(arguments, "key")), parameters)

@@ -7,6 +7,7 @@ owner's own process, in an order that a power cut at any step cannot turn into t
 
 import asyncio
 import base64
+import errno
 import json
 import os
 import time
@@ -24,14 +25,27 @@ from typing import Final, Protocol
 from iose.runtime.channel import Arguments, Result, read_list, read_object, read_text
 from iose.runtime.control import connect_control
 from iose.runtime.crew import HeldFolder, hold_folder, open_depot
-from iose.runtime.elements.archive import ArchiveHeader, read_archive_header
+from iose.runtime.elements.archive import (
+    ARCHIVE_LIMIT,
+    new_passphrase_key,
+    passphrase_key,
+    read_archive_fields,
+    read_archive_header,
+)
 from iose.runtime.elements.record import ElementState
 from iose.runtime.encryption import AskPassphrase
+from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import PRIVATE_FILE, DataFolder, sync_folder
+from iose.wire.errors import IoseError
 
 BUSY_WAIT_S: Final = 5.0  # a node that starts or stops, or another short command
 BUSY_POLL_S: Final = 0.1
+NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)  # vfat and some network mounts
+FINISH_HINT: Final = (
+    "the element is on its way out: run the same command again when the file can be written, or "
+    "'iose element export NAME --abandon' to keep it, marked as a copy"
+)
 Ask = Callable[[str, Arguments], Result]
 AsyncAsk = Callable[[str, Arguments], Coroutine[None, None, Result]]
 
@@ -144,28 +158,35 @@ def export_element(
 
     Raises:
         ConfigurationError: The file exists or cannot be written, or the element is not free to
-            go. The element is then usable as before.
+            go. The element is then usable as before, unless the hint says how to finish.
     """
     view = read_object((ask("element.show", {"element": element}))["element"])
     seid = read_text(view, "seid")
     is_resumed = view["state"] == ElementState.EXPORTING.value
-    if file.exists() and not (is_resumed and _header(file).seid == seid):
+    if os.path.lexists(file) and not (is_resumed and read_archive_header(_read(file)).seid == seid):
         raise ConfigurationError(f"{file} exists already", hint="name a new file")
+    made = new_passphrase_key(passphrase(), OsRng())
     answer = ask(
         "element.export",
-        {"element": seid, "passphrase": passphrase(), "file": str(file), "copy": is_copy},
+        {
+            "element": seid,
+            "file": str(file),
+            "copy": is_copy,
+            "key": made.key.hex(),
+            "salt": made.parameters.salt.hex(),
+            "cost_log2": made.parameters.cost_log2,
+        },
     )
-    export_id = read_text(answer, "export_id")
-    moving = {"element": seid, "export_id": export_id}
-    content = base64.b64decode(read_text(answer, "archive"))
+    moving = {"element": seid, "export_id": read_text(answer, "export_id")}
     try:
         if is_resumed:
             file.unlink(missing_ok=True)
-        write_new_file(file, content)
+        write_new_file(file, base64.b64decode(read_text(answer, "archive")))
     except OSError as error:
-        if not (is_copy or is_resumed):
-            ask("element.export.cancel", moving)
-        raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
+        is_free = is_copy or (not is_resumed and _is_cancelled(ask, moving, file))
+        raise ConfigurationError(
+            f"{file} cannot be written: {error.strerror}", hint=None if is_free else FINISH_HINT
+        ) from error
     if not is_copy:
         ask("element.export.finish", moving)
     return {**view, "file": str(file), "copy": is_copy or view["copy"] is True}
@@ -177,23 +198,30 @@ def import_element(ask: Ask, file: Path, passphrase: Passphrase) -> Result:
     The file of a moved element is removed before the element becomes usable; that of a copy stays.
 
     Raises:
-        ConfigurationError: The file is none, the passphrase is wrong, or SEID or SEN is taken.
+        ConfigurationError: The file is none or cannot be removed, the passphrase is wrong, or SEID
+            or SEN is taken.
     """
     if not file.exists():
         return _finish_without_file(ask, file)
-    header = _header(file)
+    content = _read(file)
+    header = read_archive_header(content)
     if _state_of(ask, header.seid) != ElementState.IMPORTING.value:
-        content = base64.b64encode(file.read_bytes()).decode("ascii")
-        arguments = {"archive": content, "passphrase": passphrase(), "file": str(file)}
-        answer = ask("element.import", arguments)
+        key = passphrase_key(passphrase(), read_archive_fields(content))
+        archive = base64.b64encode(content).decode("ascii")
+        answer = ask("element.import", {"archive": archive, "key": key.hex(), "file": str(file)})
         view = read_object(answer["element"])
         if view["state"] == ElementState.READY.value:
             return view
-    _check_removable(file)
     moving = {"element": header.seid, "export_id": header.export_id}
     ask("element.import.check", moving)
-    file.unlink()
-    sync_folder(file.parent)
+    try:
+        file.unlink(missing_ok=True)
+        sync_folder(file.parent)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{file} cannot be removed ({error.strerror}), and an element moves only once",
+            hint="move the file to where it can be removed, and import it from there",
+        ) from error
     return read_object((ask("element.import.finish", moving))["element"])
 
 
@@ -201,20 +229,55 @@ def write_new_file(path: Path, content: bytes) -> None:
     """Write a file of mode 0600, durably and whole, where there is none yet.
 
     Raises:
-        OSError: There is one, or the disk is full or broken; nothing is left behind.
+        OSError: There is one, or the disk is full or broken; nothing is left behind, unless the
+            disk does not even let go of what it took.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft = path.with_name(f".{path.name}.part")
+    draft.unlink(missing_ok=True)  # of a run that was cut
+    is_named = False
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.link(draft, path)
+        _give_name(draft, path)
+        is_named = True
+        sync_folder(path.parent)
+    except OSError:
+        if is_named:
+            path.unlink(missing_ok=True)
+        raise
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-    sync_folder(path.parent)
+
+
+def _give_name(draft: Path, path: Path) -> None:
+    """Name a file that is whole; never replace another one.
+
+    Raises:
+        OSError: There is one, or the folder cannot be written.
+    """
+    try:
+        os.link(draft, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS or os.path.lexists(path):
+            raise
+        draft.replace(path)
+
+
+def _is_cancelled(ask: Ask, moving: Arguments, file: Path) -> bool:
+    """Make an element usable again whose file surely does not exist; return whether it is."""
+    try:
+        os.lstat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        with suppress(IoseError):  # the disk is full on this side, too
+            ask("element.export.cancel", moving)
+            return True
+    except OSError:
+        pass
+    return False
 
 
 def _finish_without_file(ask: Ask, file: Path) -> Result:
@@ -235,16 +298,9 @@ def _state_of(ask: Ask, seid: str) -> object:
         return None
 
 
-def _check_removable(file: Path) -> None:
-    if not os.access(file.parent, os.W_OK):
-        raise ConfigurationError(
-            f"{file} cannot be removed, and an element moves only once",
-            hint="move the file to a folder you may write in",
-        )
-
-
-def _header(file: Path) -> ArchiveHeader:
+def _read(file: Path) -> bytes:
     try:
-        return read_archive_header(file.read_bytes())
+        with file.open("rb") as opened:
+            return opened.read(ARCHIVE_LIMIT + 1)
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error

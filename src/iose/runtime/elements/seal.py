@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys from passphrases: the data key of an encrypted folder, and exported elements.
+"""What is encrypted at rest: the data key of an encrypted folder, and exported elements.
 
-Everything is AES-256-GCM; keys come from a passphrase by scrypt, or from the folder's data key.
-Only the supervisor sees a passphrase, only supervisor and hosts the data key.
+Everything is AES-256-GCM; keys come from a passphrase by scrypt, or from the folder's data key,
+which only the holder of the folder and its hosts have.
 """
 
 import base64
@@ -14,13 +14,17 @@ from typing import Final
 
 from iose.crypto.base import Aead, AeadAlgorithm, HashAlgorithm, Rng
 from iose.crypto.errors import CryptoError, InvalidTagError
-from iose.crypto.passphrase import ScryptParameters, derive_passphrase_key
 from iose.crypto.pyca import PycaCrypto
-from iose.runtime.elements.archive import ARCHIVE_FORMAT, ARCHIVE_VERSION, read_archive_fields
+from iose.runtime.elements.archive import (
+    ARCHIVE_FORMAT,
+    ARCHIVE_VERSION,
+    PassphraseKey,
+    new_passphrase_key,
+    passphrase_key,
+    read_archive_fields,
+)
 from iose.runtime.errors import ConfigurationError
 
-PASSPHRASE_MIN: Final = 8
-SALT_SIZE: Final = 16
 NONCE_SIZE: Final = 12
 DATA_KEY_SIZE: Final = 32
 _DATA_KEY_LABEL: Final = b"iose data key 1"
@@ -33,30 +37,19 @@ def element_key(data_key: bytes, seid: str) -> bytes:
     return _CRYPTO.hmac(HashAlgorithm.SHA256, data_key, _STORE_LABEL + seid.encode())
 
 
-def check_passphrase(passphrase: str) -> None:
-    """Check that a new passphrase is worth the name.
-
-    Raises:
-        ConfigurationError: It is shorter than 8 characters.
-    """
-    if len(passphrase) < PASSPHRASE_MIN:
-        raise ConfigurationError(f"a passphrase has at least {PASSPHRASE_MIN} characters")
-
-
 def wrap_new_data_key(passphrase: str, rng: Rng) -> tuple[bytes, dict[str, object]]:
     """Return a fresh data key, and what the folder keeps to find it again.
 
     Raises:
         ConfigurationError: The passphrase is too short.
     """
-    check_passphrase(passphrase)
+    made = new_passphrase_key(passphrase, rng)
     data_key = rng.random_bytes(DATA_KEY_SIZE)
-    parameters = ScryptParameters(rng.random_bytes(SALT_SIZE))
     nonce = rng.random_bytes(NONCE_SIZE)
-    wrapped = _passphrase_aead(passphrase, parameters).encrypt(nonce, data_key, _DATA_KEY_LABEL)
+    wrapped = _aead(made.key).encrypt(nonce, data_key, _DATA_KEY_LABEL)
     return data_key, {
-        "salt": parameters.salt.hex(),
-        "cost_log2": parameters.cost_log2,
+        "salt": made.parameters.salt.hex(),
+        "cost_log2": made.parameters.cost_log2,
         "nonce": nonce.hex(),
         "wrapped": wrapped.hex(),
     }
@@ -68,9 +61,8 @@ def unwrap_data_key(passphrase: str, kept: Mapping[str, object]) -> bytes:
     Raises:
         ConfigurationError: The passphrase is wrong, or what the folder keeps is damaged.
     """
+    aead = _aead(passphrase_key(passphrase, kept))
     try:
-        parameters = ScryptParameters(_hex(kept, "salt"), _integer(kept, "cost_log2"))
-        aead = _passphrase_aead(passphrase, parameters)
         return aead.decrypt(_hex(kept, "nonce"), _hex(kept, "wrapped"), _DATA_KEY_LABEL)
     except InvalidTagError:
         raise ConfigurationError("the passphrase of the data folder is wrong") from None
@@ -95,14 +87,8 @@ class Archive:
     objects: Mapping[str, bytes]
 
 
-def encode_archive(archive: Archive, passphrase: str, rng: Rng) -> bytes:
-    """Return the content of an export file.
-
-    Raises:
-        ConfigurationError: The passphrase is too short.
-    """
-    check_passphrase(passphrase)
-    parameters = ScryptParameters(rng.random_bytes(SALT_SIZE))
+def encode_archive(archive: Archive, made: PassphraseKey, rng: Rng) -> bytes:
+    """Return the content of an export file; everything in it is authenticated."""
     nonce = rng.random_bytes(NONCE_SIZE)
     header = {
         "format": ARCHIVE_FORMAT,
@@ -110,29 +96,26 @@ def encode_archive(archive: Archive, passphrase: str, rng: Rng) -> bytes:
         "seid": archive.seid,
         "export_id": archive.export_id,
         "copy": archive.is_copy,
-        "salt": parameters.salt.hex(),
-        "cost_log2": parameters.cost_log2,
+        "salt": made.parameters.salt.hex(),
+        "cost_log2": made.parameters.cost_log2,
         "nonce": nonce.hex(),
     }
     objects = {name: _b64(value) for name, value in archive.objects.items()}
     content = json.dumps(objects).encode()
-    aead = _passphrase_aead(passphrase, parameters)
-    sealed = aead.encrypt(nonce, content, _canonical(header))
+    sealed = _aead(made.key).encrypt(nonce, content, _canonical(header))
     return json.dumps({**header, "sealed": _b64(sealed)}).encode() + b"\n"
 
 
-def decode_archive(content: bytes, passphrase: str) -> Archive:
+def decode_archive(content: bytes, key: bytes) -> Archive:
     """Return what an export file holds.
 
     Raises:
-        ConfigurationError: It is no export file, it was changed, or the passphrase is wrong.
+        ConfigurationError: It is no export file, it was changed, or the key is another one's.
     """
     header = dict(read_archive_fields(content))
     try:
         sealed = base64.b64decode(str(header.pop("sealed")), validate=True)
-        parameters = ScryptParameters(_hex(header, "salt"), _integer(header, "cost_log2"))
-        aead = _passphrase_aead(passphrase, parameters)
-        opened = json.loads(aead.decrypt(_hex(header, "nonce"), sealed, _canonical(header)))
+        opened = json.loads(_aead(key).decrypt(_hex(header, "nonce"), sealed, _canonical(header)))
         objects = {str(name): base64.b64decode(value) for name, value in opened.items()}
     except InvalidTagError:
         raise ConfigurationError("the passphrase is wrong, or the file was changed") from None
@@ -141,8 +124,7 @@ def decode_archive(content: bytes, passphrase: str) -> Archive:
     return Archive(str(header["seid"]), str(header["export_id"]), header["copy"] is True, objects)
 
 
-def _passphrase_aead(passphrase: str, parameters: ScryptParameters) -> Aead:
-    key = derive_passphrase_key(passphrase.encode(), parameters)
+def _aead(key: bytes) -> Aead:
     return _CRYPTO.aead(AeadAlgorithm.AES_256_GCM, key)
 
 
@@ -152,10 +134,6 @@ def _canonical(header: Mapping[str, object]) -> bytes:
 
 def _hex(source: Mapping[str, object], name: str) -> bytes:
     return bytes.fromhex(str(source.get(name)))
-
-
-def _integer(source: Mapping[str, object], name: str) -> int:
-    return int(str(source.get(name)))
 
 
 def _b64(value: bytes) -> str:

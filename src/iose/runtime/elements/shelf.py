@@ -5,7 +5,7 @@ Only element hosts use it, and only while the folder is locked.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -84,7 +84,8 @@ class StoreShelf:
         except OSError as error:
             raise StoreError(f"{path.name} cannot be made: {error.strerror}") from error
         finally:
-            _remove(draft)
+            with suppress(OSError):  # the next start removes it
+                _remove(draft)
 
     def delete(self, seid: str) -> None:
         """Remove an element's store, durably; an absent one is no error.

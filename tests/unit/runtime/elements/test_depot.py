@@ -116,7 +116,7 @@ def test_an_element_in_a_session_is_left_alone(node: LocalNode):
     host = next(host for host in node.hosts if seid in host.rack.records)
     host.rack.open(seid).power_on()
     for op in ("rename", "delete", "export", "unlock", "secrets"):
-        arguments = {"element": seid, "sen": "new.com", "passphrase": "long enough", "file": "f"}
+        arguments = {"element": seid, "sen": "new.com", "file": "f"}
         with pytest.raises(ConfigurationError, match="in use by a session"):
             node.ask(f"element.{op}", arguments)
     assert asyncio.run(node.depot.access())[0].sen == "key1.com"
@@ -210,6 +210,17 @@ def test_a_changed_file_or_a_lost_index_is_read_again(node: LocalNode):
     again.power_off()
     node.folder.index.write_text("[{")
     assert LocalNode(node.folder.path).ask("element.list", {}) == before
+
+
+def test_an_index_that_cannot_be_written_or_removed_is_no_error(node: LocalNode, monkeypatch):
+    def refuse(*_arguments, **_options) -> None:
+        raise OSError(30, "Read-only file system")
+
+    node.create("key1.com")
+    node.depot._saved = b""
+    monkeypatch.setattr("iose.runtime.elements.depot.write_private", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    node.depot.save()
 
 
 def test_a_host_that_starts_again_reads_what_its_killed_forerunner_wrote(node: LocalNode):

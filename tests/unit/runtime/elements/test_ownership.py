@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export moves, copy copies, import moves back; cut at every step, never two usable elements."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -15,6 +16,7 @@ from iose.runtime.elements.ownership import (
     write_new_file,
 )
 from iose.runtime.errors import ConfigurationError, ControlError
+from iose.wire.errors import StoreError
 from tests.unit.runtime.elements.local_node import LocalNode
 
 WORDS = "a long passphrase"
@@ -156,14 +158,122 @@ def test_a_file_that_cannot_be_written_leaves_the_element_usable(node: LocalNode
     assert node.secrets("key1.com") == before
 
 
-def test_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path, monkeypatch):
-    def fail(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
+def failing(code: int, allowed: int = 0):
+    """Return a call that does nothing ``allowed`` times and then fails."""
+    calls = iter(range(allowed))
 
-    monkeypatch.setattr(os, "fsync", fail)
+    def fail(*_arguments, **_options) -> None:
+        if next(calls, None) is None:
+            raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def test_a_file_that_cannot_be_made_durable_is_taken_back(node, tmp_path: Path, monkeypatch):
+    file = tmp_path / "key1.iose"
+    monkeypatch.setattr("iose.runtime.elements.ownership.sync_folder", failing(errno.EIO))
+    with pytest.raises(ConfigurationError, match="cannot be written") as caught:
+        move_out(node, file)
+    assert caught.value.hint is None
+    assert not file.exists()
+    assert node.states()["key1.com"] == "ready"
+
+
+@pytest.mark.parametrize("synced", [0, 1])
+def test_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path, monkeypatch, synced: int):
+    monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC, allowed=synced))
     with pytest.raises(OSError, match="No space"):
         write_new_file(tmp_path / "file", b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_links_takes_a_file_and_replaces_none(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(os, "link", failing(errno.EPERM))
+    write_new_file(tmp_path / "file", b"x")
+    with pytest.raises(OSError, match="not permitted"):
+        write_new_file(tmp_path / "file", b"y")
+    assert [item.read_bytes() for item in tmp_path.iterdir()] == [b"x"]
+
+
+def test_a_draft_of_a_cut_run_is_in_nobodys_way(tmp_path: Path):
+    (tmp_path / ".file.part").write_bytes(b"half")
+    write_new_file(tmp_path / "file", b"x")
+    assert [item.read_bytes() for item in tmp_path.iterdir()] == [b"x"]
+
+
+def test_a_link_is_not_followed_to_write_a_secret(tmp_path: Path):
+    (tmp_path / "file").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="exists"):
+        write_new_file(tmp_path / "file", b"x")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_an_element_stays_away_while_its_file_may_exist(node, tmp_path: Path, monkeypatch):
+    # the file has its name, its folder cannot be synced, and it cannot be removed either
+    file = tmp_path / "key1.iose"
+    unlink = Path.unlink
+    with monkeypatch.context() as patched:
+        patched.setattr("iose.runtime.elements.ownership.sync_folder", failing(errno.EIO))
+        patched.setattr(
+            Path, "unlink", lambda path, **options: path == file or unlink(path, **options)
+        )
+        with pytest.raises(ConfigurationError, match="cannot be written") as caught:
+            move_out(node, file)
+    assert "again" in caught.value.hint
+    assert node.states()["key1.com"] == "exporting"
+    move_out(node, file)
+    assert "key1.com" not in node.states()
+
+
+def test_an_element_that_cannot_be_made_usable_again_says_how_to_finish(node, tmp_path: Path):
+    def ask(op: str, arguments):
+        if op == "element.export.cancel":
+            raise StoreError("database or disk is full")
+        return node.ask(op, arguments)
+
+    with pytest.raises(ConfigurationError, match="cannot be written") as caught:
+        export_element(ask, "key1.com", tmp_path / "absent" / "f", passphrase, is_copy=False)
+    assert "--abandon" in caught.value.hint
+    assert node.states()["key1.com"] == "exporting"
+
+
+def test_a_file_that_cannot_be_removed_keeps_its_element_unusable(node, tmp_path, monkeypatch):
+    file = tmp_path / "key1.iose"
+    move_out(node, file)
+    unlink = Path.unlink
+
+    def keep_the_file(path: Path, **options) -> None:
+        if path == file:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        unlink(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", keep_the_file)
+        with pytest.raises(ConfigurationError, match="cannot be removed") as caught:
+            import_element(node.ask, file, passphrase)
+    assert caught.value.hint
+    assert node.states()["key1.com"] == "importing"
+    moved = file.rename(tmp_path / "moved.iose")
+    assert import_element(node.ask, moved, passphrase)["state"] == "ready"
+
+
+def test_a_passphrase_never_leaves_the_owners_process(node: LocalNode, tmp_path: Path):
+    asked = []
+
+    def ask(op: str, arguments):
+        asked.append(str(arguments))
+        return node.ask(op, arguments)
+
+    export_element(ask, "key1.com", tmp_path / "file", passphrase, is_copy=False)
+    import_element(ask, tmp_path / "file", passphrase)
+    assert WORDS not in "".join(asked)
+    assert WORDS.encode().hex() not in "".join(asked)
+
+
+def test_what_is_no_file_to_import_is_explained(node: LocalNode, tmp_path: Path):
+    for content in (tmp_path, Path("/dev/zero")):
+        with pytest.raises(ConfigurationError):
+            import_element(node.ask, content, passphrase)
 
 
 def usable(node: LocalNode) -> bool:
@@ -263,8 +373,8 @@ def test_an_import_cut_at_any_step_never_leaves_two_and_can_be_finished(
 
 
 def start_export(node: LocalNode, file: Path) -> None:
-    arguments = {"element": "key1.com", "passphrase": WORDS, "file": str(file), "copy": False}
-    node.ask("element.export", arguments)
+    key = {"key": bytes(32).hex(), "salt": bytes(16).hex(), "cost_log2": 1}
+    node.ask("element.export", {"element": "key1.com", "file": str(file), "copy": False, **key})
 
 
 def test_an_element_on_its_way_out_serves_nobody(node: LocalNode, tmp_path: Path):
