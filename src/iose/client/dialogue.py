@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeVar
 
-from iose.client.access import Access
+from iose.client.access import Access, SystemRng
 from iose.client.codec import Command
 from iose.client.commands import replace_psk
 from iose.client.credentials import Credential
@@ -27,6 +27,7 @@ from iose.client.errors import (
 )
 from iose.client.session import ElementSession
 from iose.client.syntax import syntax_of
+from iose.client.uri import PSK_SIZE
 from iose.crypto.pyca import PycaCrypto
 from iose.wire.errors import IoseError, LocalProtocolError
 
@@ -97,7 +98,8 @@ class Dialogue:
     @property
     def handshake_secret(self) -> bytes | None:
         """The handshake secret of the session, or None when there is none."""
-        return None if self._session is None else self._session.handshake_secret
+        session = self._session  # another thread may take it away
+        return None if session is None else session.handshake_secret
 
     def has_psk(self, psk: bytes) -> bool:
         """Return whether sessions are opened with this key."""
@@ -157,8 +159,10 @@ class Dialogue:
             self._drop()
             raise
 
-    async def change_psk(self, new: bytes) -> None:
-        """Change the PSK and open a session with it; both keys are kept until one is confirmed.
+    async def change_psk(self, new: bytes | None = None) -> None:
+        """Change the PSK, by default to a random one, and open a session with it.
+
+        Both keys are kept until one is confirmed.
 
         Raises:
             KeystoreError: The element refused; its PSK is the old one.
@@ -170,6 +174,7 @@ class Dialogue:
             LocalProtocolError: The new PSK is the old one, or is not 32 bytes.
             IoseError: One of these.
         """
+        new = SystemRng().random_bytes(PSK_SIZE) if new is None else new
         settled = self._credential
         old = settled.psk
         command = replace_psk(old, new)

@@ -237,7 +237,7 @@ def test_both_kinds_of_element_offer_every_command():
     }
     offered -= {"raw", "replace_psk"}  # offered as command and change_psk
     for kind in (Element, AsyncElement):
-        methods = {name for name in vars(kind) if not name.startswith("_")}
+        methods = {name for name in dir(kind) if not name.startswith("_")}
         assert offered <= methods
     assert {n for n in vars(Element) if n[0] != "_"} == {
         n for n in vars(AsyncElement) if n[0] != "_"
