@@ -29,6 +29,7 @@ class ScriptedElement:
         psk: The key of the next session.
         refusal: Bytes sent to every ClientHello instead of a handshake, or None.
         unreachable: An OSError to raise when a link is opened, or None.
+        links_fail_with: What to raise when a link is read, or None.
         piece: Most bytes a link gives at a time.
         links: Every link ever opened.
         lines: Every command line received.
@@ -41,6 +42,7 @@ class ScriptedElement:
         self.identity = "Client_identity"
         self.refusal: bytes | None = None
         self.unreachable: OSError | None = None
+        self.links_fail_with: type[BaseException] | None = None
         self.piece = 65_536
         self.links: list[ScriptedLink] = []
         self.lines: list[bytes] = []
@@ -102,6 +104,8 @@ class ScriptedLink:
         self.pending += self.engine.data_to_send()
 
     async def receive(self, timeout_s: float) -> bytes:
+        if self.element.links_fail_with is not None:
+            raise self.element.links_fail_with
         data = self.received()
         if data is None:
             raise TimeoutError

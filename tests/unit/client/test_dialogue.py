@@ -89,6 +89,49 @@ def test_an_answer_may_end_with_a_bare_line_feed(dial):
     assert element.version() == "scripted"
 
 
+def test_a_method_has_the_name_and_words_of_its_command(dial):
+    element = dial(ScriptedElement(OLD))
+    assert element.sign.__doc__ == Element.sign.__doc__ == commands.sign.__doc__
+    assert element.sign.__name__ == "sign"
+
+
+@pytest.mark.parametrize("where", ["handshake", "answer"])
+def test_an_interruption_closes_the_session(dial, where):
+    def interrupt(_line):
+        raise KeyboardInterrupt
+
+    scripted = ScriptedElement(OLD, interrupt)
+    element = dial(scripted)
+    if where == "handshake":
+        scripted.links_fail_with = KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt):
+            element.open()
+    else:
+        element.open()
+        with pytest.raises(KeyboardInterrupt):
+            element.version()
+    assert scripted.links[0].is_closed
+    with pytest.raises(SessionClosedError):
+        element.version()
+
+
+def test_an_interrupted_change_of_key_is_settled_by_the_next_session(dial, store):
+    def obey_and_interrupt(line):
+        scripted.obey(line)
+        raise KeyboardInterrupt
+
+    scripted = ScriptedElement(OLD, obey_and_interrupt)
+    element = dial(scripted)
+    element.open()
+    with pytest.raises(KeyboardInterrupt):
+        element.change_psk(NEW)
+    assert store.find(URI.address).candidates == (NEW, OLD)
+    scripted.answer = scripted.obey
+    element.open()
+    assert element.has_psk(NEW)
+    assert store.find(URI.address).candidates == (NEW,)
+
+
 def test_closing_says_so_and_is_harmless_twice(dial):
     scripted = ScriptedElement(OLD)
     element = dial(scripted)

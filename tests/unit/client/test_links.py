@@ -130,6 +130,76 @@ def test_a_cancelled_command_closes_the_session(credentials):
         asyncio.run(cancel(port))
 
 
+def test_a_cancelled_opening_closes_the_connection(credentials):
+    async def cancel(port):
+        uri = f"keyS://key1.com@127.0.0.1:{port}"
+        element = iose.connect_async(uri, psk=PSK, credentials=credentials)
+        opening = asyncio.create_task(element.open())
+        await asyncio.to_thread(reached.wait)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await asyncio.to_thread(left.wait)
+        with pytest.raises(SessionClosedError):
+            await element.version()
+
+    def be_left(client):
+        while client.recv(65_536):
+            reached.set()
+        left.set()
+
+    reached, left = threading.Event(), threading.Event()
+    with treating_clients_by(be_left) as port:
+        asyncio.run(cancel(port))
+
+
+def test_a_cancelled_change_of_key_is_settled_by_the_next_session(credentials):
+    async def cancel(port):
+        uri = f"keyS://key1.com@127.0.0.1:{port}"
+        async with iose.connect_async(uri, psk=PSK, credentials=credentials) as element:
+            changing = asyncio.create_task(element.change_psk())
+            await asyncio.to_thread(obeyed.wait)
+            changing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await changing
+            (kept,) = credentials.credentials()
+            assert kept.candidates == (scripted.psk, PSK)
+            await element.open()
+            assert element.has_psk(scripted.psk)
+        (kept,) = credentials.credentials()
+        assert kept.candidates == (scripted.psk,)
+
+    def obey_silently(line):
+        scripted.obey(line)
+        obeyed.set()
+        return SILENCE
+
+    obeyed = threading.Event()
+    scripted = ScriptedElement(PSK, obey_silently)
+    with listening(scripted) as port:
+        asyncio.run(cancel(port))
+
+
+def test_threads_that_share_an_element_get_their_own_answers(credentials):
+    def talk(name):
+        for number in range(20):
+            text = f"{name}{number}".encode()
+            given.append(element.echo(text) == text)
+
+    given = []
+    scripted = ScriptedElement(PSK, lambda line: line[3:] + b"\r\n")
+    with listening(scripted) as port:
+        uri = f"keyS://key1.com@127.0.0.1:{port}"
+        with iose.connect(uri, psk=PSK, credentials=credentials) as element:
+            threads = [threading.Thread(target=talk, args=(name,)) for name in "abcd"]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    assert given == [True] * 80
+    assert len(scripted.links) == 1
+
+
 def test_the_key_is_changed_by_asyncio_too(credentials):
     async def change(port):
         uri = f"keyS://key1.com@127.0.0.1:{port}"
