@@ -8,20 +8,18 @@ bytes here: who holds them, and for how long, is the caller's business.
 from enum import Enum
 from typing import Protocol
 
-_DIGEST_SIZES = {"sha256": 32, "sha384": 48, "sha512": 64}
-
 
 class HashAlgorithm(Enum):
-    """Hash functions, by their names in hashlib."""
+    """Hash functions: name in hashlib, and size of a digest in bytes."""
 
-    SHA256 = "sha256"
-    SHA384 = "sha384"
-    SHA512 = "sha512"
+    SHA256 = ("sha256", 32)
+    SHA384 = ("sha384", 48)
+    SHA512 = ("sha512", 64)
 
-    @property
-    def digest_size(self) -> int:
-        """Size of a digest, in bytes."""
-        return _DIGEST_SIZES[self.value]
+    def __init__(self, hashlib_name: str, digest_size: int) -> None:
+        # plain attributes: an Enum's value is a slow property, and a handshake asks 25 times
+        self.hashlib_name = hashlib_name
+        self.digest_size = digest_size
 
 
 class Curve(Enum):
@@ -41,24 +39,18 @@ class Group(Enum):
 
 
 class AeadAlgorithm(Enum):
-    """Authenticated ciphers; nonces are 12 bytes, tags 16, or 8 for CCM_8."""
+    """Authenticated ciphers: name, and sizes of key and tag in bytes; nonces are 12 bytes."""
 
-    AES_128_GCM = "aes-128-gcm"
-    AES_256_GCM = "aes-256-gcm"
-    AES_128_CCM = "aes-128-ccm"
-    AES_128_CCM_8 = "aes-128-ccm-8"
-    CHACHA20_POLY1305 = "chacha20-poly1305"
+    AES_128_GCM = ("aes-128-gcm", 16, 16)
+    AES_256_GCM = ("aes-256-gcm", 32, 16)
+    AES_128_CCM = ("aes-128-ccm", 16, 16)
+    AES_128_CCM_8 = ("aes-128-ccm-8", 16, 8)
+    CHACHA20_POLY1305 = ("chacha20-poly1305", 32, 16)
 
-    @property
-    def key_size(self) -> int:
-        """Size of a key, in bytes."""
-        wide = (AeadAlgorithm.AES_256_GCM, AeadAlgorithm.CHACHA20_POLY1305)
-        return 32 if self in wide else 16
-
-    @property
-    def tag_size(self) -> int:
-        """Size of a tag, in bytes."""
-        return 8 if self is AeadAlgorithm.AES_128_CCM_8 else 16
+    def __init__(self, label: str, key_size: int, tag_size: int) -> None:
+        self.label = label
+        self.key_size = key_size
+        self.tag_size = tag_size
 
 
 class Rng(Protocol):

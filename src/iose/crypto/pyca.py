@@ -51,15 +51,15 @@ class PycaCrypto:
 
     def hash(self, algorithm: HashAlgorithm, data: bytes) -> bytes:
         """Return a digest."""
-        return hashlib.new(algorithm.value, data).digest()
+        return hashlib.new(algorithm.hashlib_name, data).digest()
 
     def new_hash(self, algorithm: HashAlgorithm) -> Hasher:
         """Return an empty running hash."""
-        return hashlib.new(algorithm.value)
+        return hashlib.new(algorithm.hashlib_name)
 
     def hmac(self, algorithm: HashAlgorithm, key: bytes, data: bytes) -> bytes:
         """Return an HMAC (RFC 2104)."""
-        return hmac.digest(key, data, algorithm.value)
+        return hmac.digest(key, data, algorithm.hashlib_name)
 
     def aead(self, algorithm: AeadAlgorithm, key: bytes) -> Aead:
         """Return a cipher for one key.

@@ -18,7 +18,7 @@ from iose.wire.reader import ByteReader
 from iose.wire.writer import ByteWriter
 
 HOST_NAME: Final = 0  # RFC 6066 §3
-_VISIBLE_ASCII = range(0x21, 0x7F)
+_VISIBLE_ASCII = bytes(range(0x21, 0x7F))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class ServerName:
             raise TlsPeerError(
                 AlertDescription.ILLEGAL_PARAMETER, "server_name is not one host name"
             )
-        if not all(byte in _VISIBLE_ASCII for byte in name):
+        if name.translate(None, _VISIBLE_ASCII):
             raise TlsPeerError(AlertDescription.ILLEGAL_PARAMETER, "server_name is not ASCII")
         return cls(name.decode("ascii"))
 

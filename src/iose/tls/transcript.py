@@ -23,12 +23,6 @@ class Transcript:
         """Return the hash of what was added so far."""
         return self._hasher.digest()
 
-    def digest_with(self, part: bytes) -> bytes:
-        """Return the hash as if ``part`` had been added: a ClientHello cut before its binders."""
-        hasher = self._hasher.copy()
-        hasher.update(part)
-        return hasher.digest()
-
     def replace_with_message_hash(self) -> None:
         """Put a synthetic message_hash in place of the first ClientHello (RFC 8446 §4.4.1)."""
         digest = self.digest()

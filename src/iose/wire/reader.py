@@ -49,7 +49,14 @@ class ByteReader:
         Raises:
             DecodeError: The buffer ends early. Nothing is consumed.
         """
-        return int.from_bytes(self.read_bytes(width), "big")
+        start = self._position
+        stop = start + width
+        if stop > self._end:
+            raise DecodeError(
+                f"expected {width} more bytes, found {self.remaining}", offset=self.offset
+            )
+        self._position = stop
+        return int.from_bytes(self._data[start:stop], "big")
 
     def read_uint8(self) -> int:
         """Return one byte as an integer.

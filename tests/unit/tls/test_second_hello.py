@@ -44,7 +44,8 @@ class RetriedServer:
         encoded = hello.encode()
         early = PSK.early_secret(CRYPTO)
         assert early is not None
-        binder = early.derive_binder(self.transcript.digest_with(encoded[: -psks.binders_size]))
+        self.transcript.update(encoded[: -psks.binders_size])
+        binder = early.derive_binder(self.transcript.digest())
         return plain_record(encoded[: -len(binder)] + binder)
 
 

@@ -64,7 +64,8 @@ class ClientHandshake:
     def bind(self, offer: ClientOffer, retry: RetryRequest | None) -> WaitingState:
         """Compute the binder, or ask for it, and send the ClientHello."""
         psk = self.config.psk
-        transcript_hash = self.transcript.digest_with(offer.truncated)
+        self.transcript.update(offer.truncated)
+        transcript_hash = self.transcript.digest()
         early = psk.early_secret(self.config.engine.crypto)
         if early is not None:
             return self._send_offer(offer, retry, early, early.derive_binder(transcript_hash))
@@ -82,7 +83,7 @@ class ClientHandshake:
         binder: bytes,
     ) -> WaitingState:
         message = offer.with_binder(binder)
-        self.transcript.update(message)
+        self.transcript.update(message[-offer.binders_size :])
         self.session.send_handshake(message)
         self.session.writer.change_protection(NullProtection())
         if retry is None:

@@ -132,9 +132,10 @@ class _Handshake:
     def check_binder(self, message: HandshakeMessage, pause: State) -> WaitingState:
         """Compute the binder, or ask for it (RFC 8446 §4.2.11.2)."""
         psk = self.choice.psk.psk
-        truncated = message.encoded[: -self.choice.psk.binders_size]
-        transcript_hash = self.transcript.digest_with(truncated)
-        self.transcript.update(message.encoded)
+        end = len(message.encoded) - self.choice.psk.binders_size
+        self.transcript.update(message.encoded[:end])
+        transcript_hash = self.transcript.digest()
+        self.transcript.update(message.encoded[end:])
         early = psk.early_secret(self.config.engine.crypto)
         if early is not None:
             return self._after_binder(early, early.derive_binder(transcript_hash))
