@@ -10,39 +10,84 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from iose.client.asynchronous import AsyncElement, connect_async
+    from iose.client.attestation import verify_certificate, verify_proof
     from iose.client.blocking import Element, connect
-    from iose.client.credentials import CredentialsStore
-    from iose.client.signature import verify_signature
+    from iose.client.credentials import Credential, CredentialsStore
+    from iose.client.errors import (
+        AnswerError,
+        AuthenticationError,
+        CredentialsError,
+        ElementBusyError,
+        ElementUriError,
+        HandshakeError,
+        KeystoreError,
+        MissingPskError,
+        PskChangeError,
+        SessionClosedError,
+        SessionError,
+        SessionTimeoutError,
+        UnknownNameError,
+        UnreachableError,
+    )
+    from iose.client.signature import lower_s, verify_signature
     from iose.client.uri import ElementUri
-    from iose.crypto.base import Curve
-    from iose.wire.errors import IoseError
+    from iose.crypto.base import Curve, HashAlgorithm
+    from iose.crypto.errors import CryptoError, InvalidSignatureError
+    from iose.wire.errors import IoseError, LocalProtocolError
 
 __all__ = [
+    "AnswerError",
     "AsyncElement",
+    "AuthenticationError",
+    "Credential",
+    "CredentialsError",
     "CredentialsStore",
+    "CryptoError",
     "Curve",
     "Element",
+    "ElementBusyError",
     "ElementUri",
+    "ElementUriError",
+    "HandshakeError",
+    "HashAlgorithm",
+    "InvalidSignatureError",
     "IoseError",
+    "KeystoreError",
+    "LocalProtocolError",
+    "MissingPskError",
+    "PskChangeError",
+    "SessionClosedError",
+    "SessionError",
+    "SessionTimeoutError",
+    "UnknownNameError",
+    "UnreachableError",
     "connect",
     "connect_async",
+    "lower_s",
+    "verify_certificate",
+    "verify_proof",
     "verify_signature",
 ]
 
 _HOMES = {
-    "AsyncElement": "iose.client.asynchronous",
-    "CredentialsStore": "iose.client.credentials",
-    "Curve": "iose.crypto.base",
-    "Element": "iose.client.blocking",
-    "ElementUri": "iose.client.uri",
-    "IoseError": "iose.wire.errors",
-    "connect": "iose.client.blocking",
-    "connect_async": "iose.client.asynchronous",
-    "verify_signature": "iose.client.signature",
+    "iose.client.asynchronous": ("AsyncElement", "connect_async"),
+    "iose.client.attestation": ("verify_certificate", "verify_proof"),
+    "iose.client.blocking": ("Element", "connect"),
+    "iose.client.credentials": ("Credential", "CredentialsStore"),
+    "iose.client.signature": ("lower_s", "verify_signature"),
+    "iose.client.uri": ("ElementUri",),
+    "iose.crypto.base": ("Curve", "HashAlgorithm"),
+    "iose.crypto.errors": ("CryptoError", "InvalidSignatureError"),
+    "iose.wire.errors": ("IoseError", "LocalProtocolError"),
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    homes = (home for home, names in _HOMES.items() if name in names)
+    return getattr(import_module(next(homes, "iose.client.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -5,7 +5,7 @@
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -23,6 +23,9 @@ MAX_INDEX: Final = 0xFF  # two hex digits
 CERTIFICATE_SIZE: Final = 64
 PUBLIC_KEY_SIZE: Final = 65
 UNCOMPRESSED: Final = 0x04  # SEC 1 §2.3.3
+MAX_LEVELS: Final = 30
+HARDENED: Final = 0x8000_0000  # BIP 32: only these can be derived
+_PATH: Final = re.compile(r"(?:[mM]/)?[0-9]{1,10}['hH](?:/[0-9]{1,10}['hH])*")
 _HEX: Final = re.compile(rb"(?:[0-9A-Fa-f]{2})*")
 
 
@@ -110,6 +113,20 @@ def text_line(head: bytes, text: bytes, *, low: int = 0, high: int | None = None
     if b"\n" in text or b"\r" in text:
         raise LocalProtocolError("a line end cannot be sent inside a command")
     return head + text
+
+
+def encode_path(path: str | Sequence[int]) -> bytes:
+    """Return a path of hardened levels as it is sent (BIP 32).
+
+    Raises:
+        LocalProtocolError: It has no level or too many, or one that is not hardened.
+    """
+    levels = _decode_path(path) if isinstance(path, str) else list(path)
+    if not 1 <= len(levels) <= MAX_LEVELS:
+        raise LocalProtocolError(f"expected 1 to {MAX_LEVELS} levels, found {len(levels)}")
+    if not all(HARDENED <= level < 2 * HARDENED for level in levels):
+        raise LocalProtocolError("expected hardened levels only, from 0x80000000 on")
+    return b"".join(level.to_bytes(4, "big") for level in levels)
 
 
 def read_text(answer: bytes) -> str:
@@ -209,3 +226,10 @@ def read_signature(*, lowered_on: Curve | None = None) -> Callable[[bytes], byte
         return data
 
     return decode
+
+
+def _decode_path(path: str) -> list[int]:
+    if not _PATH.fullmatch(path):
+        raise LocalProtocolError("expected a path of hardened levels, as in m/44'/0'")
+    levels = path.removeprefix("m/").removeprefix("M/").split("/")
+    return [HARDENED + int(level[:-1]) for level in levels]

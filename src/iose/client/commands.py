@@ -5,7 +5,6 @@ Both kinds of element, blocking and asyncio, offer each function here as a metho
 name. Key indices are 0 to 3, record indices 0 to 31; on the wire both are two hex digits.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,6 +14,7 @@ from iose.client.codec import (
     PUBLIC_KEY_SIZE,
     Command,
     check_size,
+    encode_path,
     encode_text,
     hex_line,
     indexed_head,
@@ -37,12 +37,9 @@ from iose.wire.errors import LocalProtocolError
 MAX_HMAC_INDEX: Final = 0x0F  # the first digit is a mode, and 0 is text
 PRIVATE_KEY_SIZE: Final = 32
 MAX_SEED_SIZE: Final = 64
-MAX_LEVELS: Final = 30
 MAX_ECHO_SIZE: Final = 128
 MAX_RECORD_SIZE: Final = 64
 AES_BLOCK_SIZE: Final = 16
-HARDENED: Final = 0x8000_0000  # BIP 32: only these can be derived
-_PATH: Final = re.compile(r"(?:[mM]/)?[0-9]{1,10}['hH](?:/[0-9]{1,10}['hH])*")
 
 
 def raw(line: bytes | str) -> Command[bytes]:
@@ -261,13 +258,7 @@ def derive(index: int, path: str | Sequence[int]) -> Command[None]:
     Raises:
         LocalProtocolError: The index or the path is wrong.
     """
-    levels = _decode_path(path) if isinstance(path, str) else list(path)
-    if not 1 <= len(levels) <= MAX_LEVELS:
-        raise LocalProtocolError(f"expected 1 to {MAX_LEVELS} levels, found {len(levels)}")
-    if not all(HARDENED <= level < 2 * HARDENED for level in levels):
-        raise LocalProtocolError("expected hardened levels only, from 0x80000000 on")
-    encoded = b"".join(level.to_bytes(4, "big") for level in levels)
-    return Command(hex_line(indexed_head(b"b", index), encoded), read_ok)
+    return Command(hex_line(indexed_head(b"b", index), encode_path(path)), read_ok)
 
 
 def write_record(index: int, text: bytes) -> Command[None]:
@@ -404,10 +395,3 @@ def _module(head: bytes, value: bytes) -> Command[bytes]:
     return Command(
         hex_line(head, value, low=DIGEST_SIZE, high=DIGEST_SIZE), read_sized(DIGEST_SIZE)
     )
-
-
-def _decode_path(path: str) -> list[int]:
-    if not _PATH.fullmatch(path):
-        raise LocalProtocolError("expected a path of hardened levels, as in m/44'/0'")
-    levels = path.removeprefix("m/").removeprefix("M/").split("/")
-    return [HARDENED + int(level[:-1]) for level in levels]
