@@ -131,6 +131,7 @@ def feed(engine: StreamEngine, pieces: list[bytes]) -> tuple[object, bytes]:
     if engine.is_closed:
         assert engine.handshake_secret is None
         assert not engine._received.size
+        assert engine._handshake.is_empty
         assert not session_of(engine).reader.is_protected
     return engine.state, engine.data_to_send()
 

@@ -35,7 +35,6 @@ MAX_IDLE_RECORDS: Final = 32
 """Records in a row that carry nothing: what OpenSSL and BoringSSL allow against floods."""
 
 _CHANGE_CIPHER_SPEC = encode_header(ContentType.CHANGE_CIPHER_SPEC, 1) + b"\x01"
-_CLOSURE_ALERTS = (AlertDescription.CLOSE_NOTIFY, AlertDescription.USER_CANCELED)
 
 
 class Session:
@@ -99,8 +98,9 @@ class Session:
             self.records.append(_CHANGE_CIPHER_SPEC)
 
     def send_alert(self, alert: AlertDescription) -> None:
-        """Queue an alert; all but closure alerts are fatal (RFC 8446 §6)."""
-        level = AlertLevel.WARNING if alert in _CLOSURE_ALERTS else AlertLevel.FATAL
+        """Queue an alert; all we send but close_notify are fatal (RFC 8446 §6)."""
+        is_closure = alert is AlertDescription.CLOSE_NOTIFY
+        level = AlertLevel.WARNING if is_closure else AlertLevel.FATAL
         self.records.append(self.writer.protect(ContentType.ALERT, bytes((level, alert))))
 
     def send_data(self, data: bytes) -> None:
@@ -122,10 +122,9 @@ class Session:
         if request is KeyUpdateRequest.UPDATE_REQUESTED:
             self.send_key_update(KeyUpdateRequest.UPDATE_NOT_REQUESTED)
 
-    def request_key_update_if_due(self, *, is_open: bool) -> None:
+    def request_key_update_if_due(self) -> None:
         """Ask the peer to change a key that was used often (RFC 8446 §5.5)."""
-        worn = self.reader.sequence >= KEY_USAGE_REQUEST_LIMIT
-        if worn and is_open and not self._update_requested:
+        if self.reader.sequence >= KEY_USAGE_REQUEST_LIMIT and not self._update_requested:
             self._update_requested = True
             self.send_key_update(KeyUpdateRequest.UPDATE_REQUESTED)
 

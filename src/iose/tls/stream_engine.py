@@ -323,7 +323,7 @@ class StreamEngine:
             if message.type in _BEFORE_KEY_CHANGE:
                 self._require_whole_messages()
             self._machine.receive(message)
-        self._session.request_key_update_if_due(is_open=self._machine.is_open)
+        self._session.request_key_update_if_due()
 
     def _receive_application_data(self, content: bytes) -> None:
         self._require_whole_messages()
@@ -334,7 +334,7 @@ class StreamEngine:
             self._session.events.append(ApplicationData(content))
         else:
             self._session.count_idle_record()
-        self._session.request_key_update_if_due(is_open=True)
+        self._session.request_key_update_if_due()
 
     def _receive_alert(self, content: bytes) -> None:
         if not content:

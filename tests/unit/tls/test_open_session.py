@@ -214,6 +214,12 @@ def test_padding_hides_sizes(step: int) -> None:
     assert sizes(pair.client.records_to_send()) == [256 + 16]
 
 
+def test_padding_stays_within_a_max_fragment_length() -> None:
+    pair = EnginePair.make(client_config(record_padding=400, max_fragment_length=1)).start()
+    pair.client.send_data(bytes(450))
+    assert sizes(pair.client.records_to_send()) == [512 + 17]
+
+
 def test_padding_stays_within_the_peers_limit() -> None:
     pair = EnginePair.make(
         client_config(record_padding=128, record_size_limit=100),
@@ -238,7 +244,19 @@ def test_a_sending_key_is_changed_before_it_is_worn() -> None:
     assert session_of(pair.client).writer.sequence == 1
 
 
-def test_a_peer_is_asked_to_change_a_worn_key() -> None:
+def test_a_peer_changes_a_worn_key_and_is_asked_again_when_the_next_is_worn() -> None:
+    pair = open_pair()
+    for _ in range(2):
+        session_of(pair.server).reader.sequence = KEY_USAGE_REQUEST_LIMIT
+        session_of(pair.client).writer.sequence = KEY_USAGE_REQUEST_LIMIT
+        pair.server.receive_data(forged(pair.client, ContentType.APPLICATION_DATA, b"worn"))
+        pair.exchange()
+        assert events_of(pair.client) == [KeyUpdated()]
+        assert events_of(pair.server) == [ApplicationData(b"worn"), KeyUpdated()]
+        assert session_of(pair.server).reader.sequence == 0
+
+
+def test_a_peer_is_asked_once_to_change_a_worn_key() -> None:
     pair = open_pair()
     session_of(pair.server).reader.sequence = KEY_USAGE_REQUEST_LIMIT
     session_of(pair.client).writer.sequence = KEY_USAGE_REQUEST_LIMIT

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records on a connection: closure, alerts, ChangeCipherSpec, fragments, early data."""
 
+import gc
+from types import ModuleType
+
 import pytest
 
-from iose.tls import AlertReceived, ClientEngine, PreSharedKey, ServerEngine
+from iose.tls import AlertReceived, ClientEngine, EngineConfig, PreSharedKey, ServerEngine
 from iose.tls.constants import AlertDescription, ContentType, ExtensionType
 from iose.tls.events import ApplicationData, PeerClosed
 from iose.tls.messages import KeyUpdate, KeyUpdateRequest
+from iose.tls.session import MAX_IDLE_RECORDS
 from iose.wire.errors import LocalProtocolError
-from tests.support.engine_pair import EnginePair, client_config, events_of, server_config
+from tests.support.engine_pair import PSK, EnginePair, client_config, events_of, server_config
 from tests.unit.tls.forge import (
     CHANGE_CIPHER_SPEC,
     check_refused,
@@ -57,6 +61,36 @@ def test_a_closed_engine_keeps_no_secret_and_takes_no_data() -> None:
     ):
         with pytest.raises(LocalProtocolError):
             move()
+
+
+def secrets_within(engine: object) -> set[bytes]:
+    """Return every byte string an engine can reach, but for what its owner gave it."""
+    found: set[bytes] = set()
+    seen: set[int] = set()
+    waiting = [engine]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen or isinstance(thing, type | ModuleType | EngineConfig):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, bytes):
+            found.add(thing)
+        waiting += gc.get_referents(thing)
+    return found
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_a_closed_engine_reaches_no_secret(*, is_refused: bool) -> None:
+    logged: list[bytes] = [PSK.key or b""]
+    pair = open_pair(key_log=lambda _label, _random, secret: logged.append(secret))
+    logged += [pair.client.handshake_secret or b"", session_of(pair.client).exporter.secret]  # type: ignore[union-attr]
+    for engine in (pair.client, pair.server):
+        assert len(secrets_within(engine) & set(logged)) >= 4
+        if is_refused:
+            check_refused(engine, plain_record(b"not sealed", 0x17), A.BAD_RECORD_MAC)
+        else:
+            engine.close()
+        assert secrets_within(engine) & set(logged) == set()
 
 
 def test_a_client_that_never_began_closes_in_silence() -> None:
@@ -120,6 +154,14 @@ def test_a_client_without_keys_may_refuse_our_flight_in_the_clear() -> None:
         server.receive_data(bytes.fromhex("15030300020228"))
 
 
+def test_a_client_that_has_used_its_keys_may_not_go_back_to_the_clear() -> None:
+    server = ServerEngine(server_config())
+    server.receive_data(seal(HELLO))
+    reader = session_of(server).reader._protection
+    server.receive_data(reader.protect(0, ContentType.HANDSHAKE, b"\x14\x00", 0))
+    check_refused(server, bytes.fromhex("15030300020228"), A.UNEXPECTED_MESSAGE)
+
+
 def test_alerts_in_the_clear_are_refused_later() -> None:
     pair = open_pair()
     check_refused(pair.server, bytes.fromhex("15030300020228"), A.UNEXPECTED_MESSAGE)
@@ -131,6 +173,13 @@ def test_user_canceled_announces_close_notify() -> None:
     assert not server.is_closed
     server.receive_data(bytes.fromhex("15030300020100"))
     assert events_of(server) == [PeerClosed(A.CLOSE_NOTIFY)]
+
+
+def test_a_flood_of_user_canceled_is_refused() -> None:
+    server = ServerEngine(server_config())
+    canceled = bytes.fromhex("1503030002015A")
+    server.receive_data(canceled * MAX_IDLE_RECORDS)
+    check_refused(server, canceled, A.UNEXPECTED_MESSAGE)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +205,13 @@ def test_nothing_may_be_sent_before_the_session_is_open() -> None:
             engine.send_key_update(request_peer=True)
         with pytest.raises(LocalProtocolError):
             engine.export_keying_material(b"label", b"", 32)
+
+
+def test_a_server_exports_nothing_before_the_clients_finished() -> None:
+    server = ServerEngine(server_config())
+    server.receive_data(seal(HELLO))
+    with pytest.raises(LocalProtocolError):
+        server.export_keying_material(b"label", b"", 32)
 
 
 def test_change_cipher_spec_is_dropped_during_the_handshake() -> None:
@@ -275,6 +331,21 @@ def test_a_record_between_the_pieces_of_a_message_is_refused() -> None:
 def test_a_message_behind_a_key_change_in_one_record_is_refused() -> None:
     server = ServerEngine(server_config())
     check_refused(server, plain_record(seal(HELLO)[5:] + b"\x14"), A.UNEXPECTED_MESSAGE)
+    pair = EnginePair.make()
+    pair.client.start()
+    pair.server.receive_data(pair.client.data_to_send())
+    server_hello, *_ = pair.server.records_to_send()
+    check_refused(pair.client, plain_record(server_hello[5:] + b"\x08"), A.UNEXPECTED_MESSAGE)
+    pair = EnginePair.make()
+    pair.client.start()
+    pair.server.receive_data(pair.client.data_to_send())
+    server = session_of(pair.server)
+    protection = server.reader._protection
+    pair.client.receive_data(pair.server.data_to_send())
+    *_, finished = pair.client.records_to_send()
+    message = protection.unprotect(0, finished[:5], finished[5:])[1]
+    record = protection.protect(0, ContentType.HANDSHAKE, message + b"\x18", 0)
+    check_refused(pair.server, record, A.UNEXPECTED_MESSAGE)
     pair = open_pair()
     update = KeyUpdate(KeyUpdateRequest.UPDATE_NOT_REQUESTED).encode()
     record = forged(pair.client, ContentType.HANDSHAKE, update + update)
