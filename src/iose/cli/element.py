@@ -19,12 +19,12 @@ from iose.runtime.channel import Result, read_list, read_object
 from iose.runtime.config import NodeConfig
 from iose.runtime.elements.ownership import (
     Ask,
+    check_there_is,
     export_element,
     import_element,
     open_ownership,
     save_secrets,
 )
-from iose.runtime.encryption import is_encrypted
 from iose.runtime.folder import DataFolder
 
 app = typer.Typer(
@@ -47,6 +47,12 @@ DataOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 PassphraseOption = Annotated[
     Path | None, typer.Option("--passphrase-file", help="Passphrase of the exported file.")
+]
+FolderPassphraseOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file", envvar="IOSE_PASSPHRASE_FILE", help="Passphrase of the data folder."
+    ),
 ]
 
 
@@ -225,13 +231,39 @@ def delete(
         print_json({"seid": view["seid"], "sen": view["sen"], "deleted": True})
 
 
+@app.command()
+def encrypt(
+    *,
+    passphrase_file: FolderPassphraseOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Encrypt a data folder that was made without a passphrase; no node may run on it."""
+    from iose.runtime.encryption import encrypt_folder  # noqa: PLC0415  # slow, and rarely used
+
+    folder = DataFolder(NodeConfig(data=str(data or "")).folder)
+    check_there_is(folder)
+    options = PassphraseOptions(passphrase_file, is_asked=passphrase_file is None)
+    lock = folder.hold()
+    try:
+        encrypt_folder(folder, options.read(is_new=True) or "")
+    finally:
+        lock.release()
+    if as_json:
+        print_json({"data": str(folder.path), "encrypted": True})
+    else:
+        print(
+            f"{folder.path} is encrypted; iose finds its passphrase in IOSE_PASSPHRASE_FILE or asks"
+        )
+
+
 @contextmanager
 def _open(data: Path | None, *, makes_folder: bool = False) -> Iterator[Ask]:
     path = NodeConfig(data=str(data or "")).folder
     file = os.environ.get("IOSE_PASSPHRASE_FILE")
     options = PassphraseOptions(
         Path(file) if file else None,
-        is_asked=not file and is_encrypted(DataFolder(path)),
+        is_asked=not file and DataFolder(path).is_encrypted(),
     )
     with open_ownership(path, options.read, makes_folder=makes_folder) as ask:
         yield ask

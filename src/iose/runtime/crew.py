@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from iose.runtime.channel import Arguments, JsonChannel, read_list
 from iose.runtime.children import (
@@ -24,12 +24,26 @@ from iose.runtime.children import (
 )
 from iose.runtime.config import NodeConfig
 from iose.runtime.elements.depot import Depot, change_nothing
-from iose.runtime.encryption import AskPassphrase, open_encryption
 from iose.runtime.entropy import OsRng
-from iose.runtime.errors import ControlError
+from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import DataFolder, FolderLock
+from iose.runtime.process import hide_memory
 
 CLOSE_TIMEOUT_S: Final = 10.0
+
+
+class AskPassphrase(Protocol):
+    """Where the passphrase of a data folder comes from."""
+
+    def __call__(self, *, is_new: bool) -> str | None:
+        """Return it; None when the user announced none.
+
+        Args:
+            is_new: Whether nothing is encrypted with it yet, so that a typing error would stay.
+
+        Raises:
+            ConfigurationError: It cannot be had.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +83,25 @@ def hold_folder(
     folder = DataFolder(path)
     lock = folder.hold(wait_s=wait_s, is_patient=is_patient)
     try:
-        yield HeldFolder(folder, lock, open_encryption(folder, passphrase))
+        data_key = _open_encryption(folder, passphrase)
+        yield HeldFolder(folder, lock, data_key)
     finally:
         lock.release()
+
+
+def _open_encryption(folder: DataFolder, passphrase: AskPassphrase) -> bytes | None:
+    given = passphrase(is_new=not folder.is_encrypted())
+    if given is not None:
+        from iose.runtime import encryption  # noqa: PLC0415  # slow, and only where it is wanted
+
+        hide_memory()
+        return encryption.open_folder(folder, given)
+    if folder.is_encrypted():
+        raise ConfigurationError(
+            f"the data folder {folder.path} is encrypted",
+            hint="give its passphrase with --passphrase-file or IOSE_PASSPHRASE_FILE",
+        )
+    return None
 
 
 class HostCrew:

@@ -2,68 +2,82 @@
 """The encryption of a data folder at rest: a data key, kept under a passphrase.
 
 The data key goes to element hosts over their channels; the passphrase stays in the process that
-was given it. Cryptography is imported only where a folder is encrypted.
+was given it. Imported only where a folder is encrypted: cryptography takes its time to load.
 """
 
-from typing import Final, Protocol
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Final
 
 from iose.runtime.channel import read_object
+from iose.runtime.elements import seal
+from iose.runtime.elements.shelf import StoreShelf
 from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError
-from iose.runtime.folder import DataFolder
+from iose.runtime.folder import ENCRYPTION, DataFolder
+from iose.runtime.store import SqliteStore
 
-ENCRYPTION: Final = "encryption"
-
-
-class AskPassphrase(Protocol):
-    """Where the passphrase of a data folder comes from."""
-
-    def __call__(self, *, is_new: bool) -> str | None:
-        """Return it; None when the user announced none.
-
-        Args:
-            is_new: Whether nothing is encrypted with it yet, so that a typing error would stay.
-
-        Raises:
-            ConfigurationError: It cannot be had.
-        """
+UNFINISHED: Final = "is_unfinished"  # some stores are still in clear
 
 
-def is_encrypted(folder: DataFolder) -> bool:
-    """Return whether there is a data folder that needs a passphrase.
+def open_folder(folder: DataFolder, passphrase: str) -> bytes:
+    """Return the data key of a folder this process holds.
+
+    A folder without elements is encrypted from now on; an encryption that was cut is finished.
 
     Raises:
-        ConfigurationError: It cannot be looked at, or its description is damaged.
+        ConfigurationError: The passphrase is wrong, or the folder is in clear and holds elements.
+        StoreError: A store cannot be read or written.
     """
-    return folder.exists() and ENCRYPTION in folder.read_description()
-
-
-def open_encryption(folder: DataFolder, passphrase: AskPassphrase) -> bytes | None:
-    """Return the data key of a folder this process holds, None for one in clear.
-
-    A folder without elements is encrypted from now on if there is a passphrase.
-
-    Raises:
-        ConfigurationError: The passphrase is missing, wrong, or of no use for this folder.
-    """
-    kept = folder.read_description().get(ENCRYPTION)
-    given = passphrase(is_new=kept is None)
-    if given is None:
-        if kept is not None:
+    if not folder.is_encrypted():
+        if folder.seids():
             raise ConfigurationError(
-                f"the data folder {folder.path} is encrypted",
-                hint="give its passphrase with --passphrase-file or IOSE_PASSPHRASE_FILE",
+                f"the data folder {folder.path} is not encrypted and holds elements",
+                hint="encrypt it with 'iose element encrypt', or give no passphrase",
             )
-        return None
-    from iose.runtime.elements import seal  # noqa: PLC0415  # cryptography only where it is needed
-
-    if kept is not None:
-        return seal.unwrap_data_key(given, read_object(kept))
-    if folder.seids():
-        raise ConfigurationError(
-            f"the data folder {folder.path} is not encrypted and holds elements",
-            hint="make a new folder with the passphrase, and move elements by export and import",
-        )
-    data_key, description = seal.wrap_new_data_key(given, OsRng())
-    folder.write_description({ENCRYPTION: description})
+        return encrypt_folder(folder, passphrase)
+    description = folder.read_description()
+    kept = read_object(description[ENCRYPTION])
+    data_key = seal.unwrap_data_key(passphrase, kept)
+    if UNFINISHED in description:
+        _encrypt_stores(folder, data_key)
+        folder.write_description({ENCRYPTION: kept})
     return data_key
+
+
+def encrypt_folder(folder: DataFolder, passphrase: str) -> bytes:
+    """Encrypt a folder in clear that this process holds, and return its new data key.
+
+    Each element is replaced at once, and the folder knows its key before the first one is: after
+    a cut, the next holder with the passphrase goes on.
+
+    Raises:
+        ConfigurationError: It is encrypted already, an element is damaged, or the passphrase is
+            too short; nothing is changed.
+        StoreError: The disk is full or broken; the next holder goes on.
+    """
+    if folder.is_encrypted():
+        raise ConfigurationError(f"the data folder {folder.path} is encrypted already")
+    for seid in folder.seids():
+        _read_store(folder, seid, None)
+    data_key, kept = seal.wrap_new_data_key(passphrase, OsRng())
+    folder.write_description({ENCRYPTION: kept, UNFINISHED: True})
+    _encrypt_stores(folder, data_key)
+    folder.write_description({ENCRYPTION: kept})
+    return data_key
+
+
+def _encrypt_stores(folder: DataFolder, data_key: bytes) -> None:
+    shelf = StoreShelf(folder, data_key, SqliteStore)
+    for seid in folder.seids():
+        try:
+            objects = _read_store(folder, seid, None)
+        except ConfigurationError:
+            _read_store(folder, seid, data_key)  # done before the cut
+        else:
+            shelf.replace(seid, objects)
+
+
+def _read_store(folder: DataFolder, seid: str, data_key: bytes | None) -> Mapping[str, bytes]:
+    with closing(StoreShelf(folder, data_key, SqliteStore).open(seid)) as store:
+        return store.load()

@@ -30,6 +30,7 @@ PENDING_PREFIX: Final = ".new-"
 LOCK_NAME: Final = "lock"
 DESCRIPTION_NAME: Final = "folder.json"
 INDEX_NAME: Final = "index.json"
+ENCRYPTION: Final = "encryption"
 NEXT_STEPS: Final = {
     errno.ENOSPC: "make room on its disk",
     errno.EDQUOT: "make room on its disk",
@@ -119,6 +120,14 @@ class DataFolder:
         """
         with self._explained():
             return self.description.exists()
+
+    def is_encrypted(self) -> bool:
+        """Return whether there is a data folder that needs a passphrase.
+
+        Raises:
+            ConfigurationError: It cannot be looked at, or its description is damaged.
+        """
+        return self.exists() and ENCRYPTION in self.read_description()
 
     def seids(self) -> list[str]:
         """Return the SEIDs of the elements that have a store here, in order."""

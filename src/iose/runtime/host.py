@@ -6,7 +6,6 @@ argument or environment. The folder's lock is inherited, so that nobody else ope
 while this process lives. It leaves when the channel closes.
 """
 
-import resource
 import sys
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.folder import DataFolder
 from iose.runtime.logs import configure_logs
-from iose.runtime.process import run_child
+from iose.runtime.process import forbid_core_files, hide_memory, run_child
 from iose.runtime.schema import read_table
 from iose.runtime.store import SqliteStore
 from iose.servers.element_host import ElementHostServer
@@ -75,6 +74,8 @@ class ElementHost:
         folder = DataFolder(Path(read_text(arguments, "folder")))
         key = arguments.get("key")
         data_key = bytes.fromhex(key) if isinstance(key, str) else None
+        if data_key is not None:
+            hide_memory()
         shelf = StoreShelf(folder, data_key, SqliteStore)
         maker = compose.TlsSeMaker()
         self._rack = Rack(shelf, maker, self._tell)
@@ -111,7 +112,7 @@ class ElementHost:
 
 def main() -> None:
     """Run an element host."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every secret
+    forbid_core_files()
     host = ElementHost()
     run_child(int(sys.argv[1]), host.handle, host.stop, host.adopt)
 

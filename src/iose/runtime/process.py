@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every child process of a node does the same way: its loop, its channel, its end."""
+"""What processes of a node do the same way: a child's loop, channel and end; guarded memory."""
 
 import asyncio
+import ctypes
 import resource
 import signal
 import socket
@@ -12,6 +13,21 @@ from typing import Final
 from iose.runtime.channel import LINE_LIMIT, Handler, JsonChannel
 
 DESCRIPTORS: Final = 65_536
+PR_SET_DUMPABLE: Final = 4  # prctl(2)
+
+
+def forbid_core_files() -> None:
+    """Let this process and its children leave no core file: it would hold every secret."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def hide_memory() -> None:
+    """Let nobody but root look into this process, not even its own user (prctl(2)).
+
+    For who holds the key of an encrypted folder: elsewhere, its user can read the files anyway.
+    """
+    forbid_core_files()
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def run_child(

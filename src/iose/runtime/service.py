@@ -13,8 +13,8 @@ from contextlib import suppress
 
 from iose.runtime.children import Report
 from iose.runtime.config import NodeConfig
-from iose.runtime.crew import hold_folder
-from iose.runtime.encryption import AskPassphrase
+from iose.runtime.crew import AskPassphrase, hold_folder
+from iose.runtime.process import forbid_core_files
 from iose.runtime.supervisor import Supervisor
 from iose.wire.errors import IoseError
 
@@ -44,6 +44,7 @@ def serve_node(
     Raises:
         IoseError: It could not start; nothing is left running.
     """
+    forbid_core_files()
     with hold_folder(config.folder, passphrase, wait_s=LOCK_WAIT_S) as held:
 
         async def serve() -> None:

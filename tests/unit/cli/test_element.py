@@ -122,3 +122,27 @@ def test_a_passphrase_file_in_the_environment_makes_every_new_folder_encrypted(
     monkeypatch.delenv("IOSE_PASSPHRASE_FILE")
     status, _, err = element("list")
     assert (status, "terminal" in err) == (1, True)
+
+
+def test_a_folder_in_clear_is_encrypted_and_needs_its_passphrase_from_then_on(
+    element: Terminal, tmp_path: Path, monkeypatch
+):
+    words = tmp_path / "words"
+    words.write_text("a long passphrase\n")
+    made = element.json("create")["element"]
+    monkeypatch.setenv("IOSE_PASSPHRASE_FILE", str(words))
+    status, _, err = element("list")
+    assert (status, "iose element encrypt" in err) == (1, True)
+    monkeypatch.delenv("IOSE_PASSPHRASE_FILE")
+    encrypted = element.json("encrypt", "--passphrase-file", str(words))
+    assert encrypted == {"data": str(element.folder), "encrypted": True}
+    assert element("list")[0] == 1
+    monkeypatch.setenv("IOSE_PASSPHRASE_FILE", str(words))
+    assert element.json("list") == {"elements": [made]}
+    assert element("encrypt")[0] == 1
+
+
+def test_no_folder_is_made_to_be_encrypted(element: Terminal):
+    status, _, err = element("encrypt")
+    assert (status, "no data folder" in err) == (1, True)
+    assert not element.folder.exists()

@@ -24,7 +24,7 @@ from typing import Final, Protocol
 
 from iose.runtime.channel import Arguments, Result, read_list, read_object, read_text
 from iose.runtime.control import connect_control
-from iose.runtime.crew import HeldFolder, hold_folder, open_depot
+from iose.runtime.crew import AskPassphrase, HeldFolder, hold_folder, open_depot
 from iose.runtime.elements.archive import (
     ARCHIVE_LIMIT,
     new_passphrase_key,
@@ -33,7 +33,6 @@ from iose.runtime.elements.archive import (
     read_archive_header,
 )
 from iose.runtime.elements.record import ElementState
-from iose.runtime.encryption import AskPassphrase
 from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import PRIVATE_FILE, DataFolder, sync_folder
@@ -77,11 +76,8 @@ def open_ownership(
         IoseError: A host did not start.
     """
     folder = DataFolder(path)
-    if not (makes_folder or folder.exists()):
-        raise ConfigurationError(
-            f"there is no data folder at {path}",
-            hint="'iose up' makes one; another one is named by --data DIR or IOSE_DATA",
-        )
+    if not makes_folder:
+        check_there_is(folder)
     with asyncio.Runner() as runner, ExitStack() as stack:
         opened: AbstractAsyncContextManager[AsyncAsk]
         if _finds_node(runner, folder):
@@ -92,6 +88,19 @@ def open_ownership(
         stack.callback(lambda: runner.run(_leave(opened)))
         request = runner.run(_enter(opened))
         yield lambda op, arguments: runner.run(request(op, arguments))
+
+
+def check_there_is(folder: DataFolder) -> None:
+    """Check that there is a data folder.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if not folder.exists():
+        raise ConfigurationError(
+            f"there is no data folder at {folder.path}",
+            hint="'iose up' makes one; another one is named by --data DIR or IOSE_DATA",
+        )
 
 
 def _finds_node(runner: asyncio.Runner, folder: DataFolder) -> bool:

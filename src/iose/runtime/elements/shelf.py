@@ -71,9 +71,24 @@ class StoreShelf:
             ConfigurationError: There is such an element already.
             StoreError: The disk is full or broken; nothing is left behind.
         """
-        path, draft = self._folder.store(seid), self._folder.pending_store(seid)
-        if path.exists():
+        if self._folder.store(seid).exists():
             raise ConfigurationError(f"there is an element {seid} already")
+        with self._draft(seid) as store:
+            yield store
+
+    def replace(self, seid: str, objects: Mapping[str, bytes]) -> None:
+        """Put a fresh store in the place of one that is closed, at once.
+
+        Raises:
+            StoreError: The disk is full or broken; the old one is untouched.
+        """
+        _check_whole(self._folder.store(seid))
+        with self._draft(seid) as store:
+            store.write(objects)
+
+    @contextmanager
+    def _draft(self, seid: str) -> Iterator[ElementStore]:
+        path, draft = self._folder.store(seid), self._folder.pending_store(seid)
         try:
             with _closing(self._open_store(draft, key=self._key(seid))) as store:
                 yield store
