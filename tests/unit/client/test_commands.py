@@ -2,9 +2,12 @@
 """Typed commands: the exact line sent, the value of an answer, and what is refused."""
 
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
+import iose
 from iose.client import commands
 from iose.client.asynchronous import AsyncElement
 from iose.client.blocking import Element
@@ -247,3 +250,11 @@ def test_both_kinds_of_element_offer_every_command():
 def test_a_command_is_a_value():
     assert commands.public_key(0).line == commands.public_key(0).line
     assert isinstance(commands.public_key(0), Command)
+
+
+def test_the_page_on_the_library_names_every_method_and_error():
+    page = Path("docs/library.md").read_text()
+    for name in (name for name in dir(Element) if not name.startswith("_")):
+        assert re.search(rf"\b{name}\b\(?", page), name
+    for name in iose.__all__:
+        assert re.search(rf"\b{name}\b", page), name
