@@ -6,7 +6,7 @@ This is the one door to cryptography. It holds no state and knows no protocol.
 
 import hashlib
 import hmac
-from typing import Final
+from typing import Final, assert_never
 
 import coincurve
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -86,6 +86,8 @@ class PycaCrypto:
                 return _HybridKeyExchange(_X25519KeyExchange(rng), rng, kem_first=True)
             case Group.SECP256R1_MLKEM768:
                 return _HybridKeyExchange(_P256KeyExchange(rng), rng, kem_first=False)
+            case _:
+                assert_never(group)
 
     def respond_key_exchange(
         self, group: Group, peer_share: bytes, rng: Rng
@@ -111,6 +113,8 @@ class PycaCrypto:
                 ciphertext, kem_secret = _encapsulate(kem)
                 point = _P256KeyExchange(rng)
                 return point.public_share + ciphertext, point.exchange(classical) + kem_secret
+            case _:
+                assert_never(group)
 
     def generate_private_key(self, curve: Curve, rng: Rng) -> bytes:
         """Return a private scalar, uniform in 1..n-1, 32 bytes."""

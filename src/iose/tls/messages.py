@@ -318,7 +318,7 @@ def _read_extensions(reader: ByteReader) -> dict[int, bytes]:
         # by hand rather than with a cursor: ten to fifteen times per handshake
         body = at + _EXTENSION_HEADER_SIZE
         stop = body + int.from_bytes(block[at + 2 : body], "big")
-        if body > len(block) or stop > len(block):
+        if stop > len(block):
             raise DecodeError("an extension ends early", offset=offset + 2 + at)
         kind = int.from_bytes(block[at : at + 2], "big")
         if kind in extensions:

@@ -70,6 +70,14 @@ def test_a_server_hello_with_a_bad_extension_is_refused(
     check_refused(server.client, plain_record(hello.encode()), alert)
 
 
+@pytest.mark.parametrize("group", [NamedGroup.X25519, 0x0018])
+def test_a_share_under_the_name_of_another_group_is_refused(group: int) -> None:
+    server = ForgedServer()
+    share = KeyShareEntry.decode(server.hello().extensions[E.KEY_SHARE])
+    hello = changed(server.hello(), {E.KEY_SHARE: replace(share, group=group).encode()})
+    check_refused(server.client, plain_record(hello.encode()), A.ILLEGAL_PARAMETER)
+
+
 @pytest.mark.parametrize(
     "fields",
     [

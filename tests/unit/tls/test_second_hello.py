@@ -157,13 +157,3 @@ def test_another_identity_in_the_second_hello_is_refused(identity: bytes) -> Non
     second = with_extensions(first, {E.KEY_SHARE: SHARE})
     second = replace(second, extensions={**second.extensions, E.PRE_SHARED_KEY: psks})
     check_refused(server, plain_record(second.encode()), A.ILLEGAL_PARAMETER)
-
-
-def test_an_unknown_identity_costs_what_its_binder_suggests() -> None:
-    suites = (CipherSuite.TLS_AES_128_CCM_SHA256, CipherSuite.TLS_AES_256_GCM_SHA384)
-    hello = replace(FIRST, cipher_suites=suites[1:])
-    for identity in (b"long", b"nobody"):
-        server = ServerEngine(server_config(PSK, LONG, suites=suites))
-        psks = OfferedPsks((PskIdentity(identity),), (bytes(48),)).encode()
-        changed = replace(hello, extensions={**hello.extensions, E.PRE_SHARED_KEY: psks})
-        check_refused(server, plain_record(changed.encode()), A.DECRYPT_ERROR)

@@ -84,6 +84,7 @@ def test_the_honest_hello_is_taken() -> None:
         ),
         ({E.KEY_SHARE: share((P256, b""))}, A.DECODE_ERROR),
         ({E.SERVER_NAME: b"\x00\x00"}, A.DECODE_ERROR),
+        ({E.SERVER_NAME: b"\x00\x03\x00\x00\x00"}, A.DECODE_ERROR),
         ({E.SERVER_NAME: b"\x00\x04\x01\x00\x01a"}, A.ILLEGAL_PARAMETER),
         ({E.SERVER_NAME: b"\x00\x08\x00\x00\x01a\x00\x00\x01b"}, A.ILLEGAL_PARAMETER),
         ({E.SERVER_NAME: b"\x00\x04\x00\x00\x01\xe9"}, A.ILLEGAL_PARAMETER),
@@ -202,6 +203,9 @@ def test_a_psk_that_is_not_last_is_refused() -> None:
     )
 
 
+TWO_BINDERS = "1f" + "00" * 31 + "20" + "00" * 32
+
+
 def test_an_extension_that_comes_twice_is_refused() -> None:
     encoded = HELLO.encode()
     size = sum(4 + len(body) for body in HELLO.extensions.values())
@@ -220,6 +224,7 @@ def test_an_extension_that_comes_twice_is_refused() -> None:
         "0007" + "0000" + "00000000" + "00" + "0021" + "20" + "00" * 32,
         "0015000f436c69656e745f6964656e7469747900000000" + "0020" + "1f" + "00" * 31,
         "0015000f436c69656e745f6964656e7469747900000000" + "0021" + "20" + "00" * 32 + "00",
+        "0010" + "00026162" + "00000000" + "00026364" + "00000000" + "0041" + TWO_BINDERS,
     ],
 )
 def test_a_psk_offer_outside_its_syntax_is_refused(psks: str) -> None:
@@ -261,26 +266,45 @@ def test_the_suite_goes_with_the_hash_of_the_identity() -> None:
     assert ServerHello.decode(server.records_to_send()[0][9:]).cipher_suite == 0x1304
 
 
-def test_a_hello_full_of_identities_costs_one_binder() -> None:
+class CountingCrypto(PycaCrypto):
+    """Remembers the hash of each MAC."""
+
+    def __init__(self) -> None:
+        self.macs: list[HashAlgorithm] = []
+
+    def hmac(self, algorithm: HashAlgorithm, key: bytes, data: bytes) -> bytes:
+        self.macs.append(algorithm)
+        return super().hmac(algorithm, key, data)
+
+
+def counting_server(*psks: PreSharedKey, **settings: object) -> tuple[ServerEngine, CountingCrypto]:
     crypto = CountingCrypto()
-    config = server_config()
-    server = ServerEngine(replace(config, engine=replace(config.engine, crypto=crypto)))
+    config = server_config(*psks, **settings)
+    return ServerEngine(replace(config, engine=replace(config.engine, crypto=crypto))), crypto
+
+
+@pytest.mark.parametrize(("size", "known"), [(32, b"Client_identity"), (48, b"long")])
+def test_an_unknown_identity_costs_what_its_binder_suggests(size: int, known: bytes) -> None:
+    work: list[list[HashAlgorithm]] = []
+    for identity in (known, b"nobody"):
+        server, crypto = counting_server(PSK, LONG, suites=BOTH_HASHES)
+        psks = OfferedPsks((PskIdentity(identity),), (bytes(size),)).encode()
+        hello = replace(HELLO, cipher_suites=BOTH_HASHES)
+        hello = replace(hello, extensions={**hello.extensions, E.PRE_SHARED_KEY: psks})
+        check_refused(server, plain_record(hello.encode()), A.DECRYPT_ERROR)
+        work.append(crypto.macs)
+    assert work[0] == work[1] == [work[0][0]] * 5  # four of the key, one binder
+    assert work[0][0].digest_size == size
+
+
+def test_a_hello_full_of_identities_costs_one_binder() -> None:
+    server, crypto = counting_server()
     message = seal(HELLO, tuple(b"%03d" % number for number in range(1_000)))[5:]
     *pieces, last = (message[start : start + 16_384] for start in range(0, len(message), 16_384))
     for piece in pieces:
         server.receive_data(plain_record(piece))
     check_refused(server, plain_record(last), A.DECRYPT_ERROR)
-    assert crypto.macs == 5  # four of the key, one binder
-
-
-class CountingCrypto(PycaCrypto):
-    """Counts MACs."""
-
-    macs = 0
-
-    def hmac(self, algorithm: HashAlgorithm, key: bytes, data: bytes) -> bytes:
-        self.macs += 1
-        return super().hmac(algorithm, key, data)
+    assert len(crypto.macs) == 5
 
 
 def test_wrong_identity_and_wrong_binder_look_alike() -> None:

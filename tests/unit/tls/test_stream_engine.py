@@ -354,7 +354,11 @@ def test_a_message_behind_a_key_change_in_one_record_is_refused() -> None:
 
 def test_an_oversize_message_is_refused_at_its_header() -> None:
     server = ServerEngine(server_config())
-    check_refused(server, plain_record(bytes.fromhex("01010000")), A.ILLEGAL_PARAMETER)
+    server.receive_data(plain_record(bytes.fromhex("0100FFFC")))
+    assert not server.is_closed
+    for header in ("01010000", "0100FFFD"):
+        server = ServerEngine(server_config())
+        check_refused(server, plain_record(bytes.fromhex(header)), A.ILLEGAL_PARAMETER)
 
 
 def test_application_data_before_finished_is_refused() -> None:
