@@ -238,7 +238,10 @@ def encrypt(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Encrypt a data folder that was made without a passphrase; no node may run on it."""
+    """Encrypt a data folder that was made without a passphrase.
+
+    No node may run on it. Cut, it is finished by the next command with the passphrase.
+    """
     from iose.runtime.encryption import encrypt_folder  # noqa: PLC0415  # slow, and rarely used
 
     folder = DataFolder(NodeConfig(data=str(data or "")).folder)

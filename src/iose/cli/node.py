@@ -40,19 +40,24 @@ def run(*, config: ConfigOption) -> None:
 
     SIGHUP reloads the file.
     """
-    from iose.runtime import journal, logs, service  # noqa: PLC0415  # slow, and only this command logs
+    from iose.runtime import logs, service, supervisor  # noqa: PLC0415  # slow, and only here
 
     settings = load_config(config)
-    journal.redirect_stderr(settings.log)
+    logs.redirect_stderr(settings.log)
     logs.configure_logs(settings.log)
     named = settings.passphrase_file or os.environ.get("IOSE_PASSPHRASE_FILE")
     passphrase = PassphraseOptions(Path(named) if named else None)
+
+    async def announce(running: supervisor.Supervisor) -> None:
+        depot = running.depot
+        logs.log_ready(running.addresses, len(depot.records), depot.repeated_sens())
+
     service.serve_node(
         settings,
         passphrase.read,
-        journal.announce_node,
+        announce,
         reload_config=lambda: load_config(config),
-        report=journal.report_process,
+        report=logs.log_process,
     )
 
 
@@ -68,7 +73,7 @@ def status(*, data: DataOption = None, as_json: JsonOption = False) -> None:
     processes = map(read_object, read_list(document, "processes"))
     print_table(
         ("process", "pid", "up (s)", "restarts"),
-        ([str(one[key]) for key in ("name", "pid", "uptime_s", "restarts")] for one in processes),
+        (_process_row(process) for process in processes),
     )
     elements = map(read_object, read_list(document, "elements"))
     print_table(
@@ -113,6 +118,11 @@ def _ask(op: str, data: Path | None, *, until_gone: bool = False) -> Result:
     if until_gone and not folder.wait_unlocked(STOP_WAIT_S):
         raise ControlError(f"the node on {folder.path} is still stopping", hint="look again later")
     return answer
+
+
+def _process_row(process: Mapping[str, object]) -> list[str]:
+    pid = "down" if process["pid"] is None else str(process["pid"])
+    return [str(process["name"]), pid, str(process["uptime_s"]), str(process["restarts"])]
 
 
 def _element_row(element: Mapping[str, object]) -> list[str]:

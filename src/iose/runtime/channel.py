@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
-from typing import Final
+from typing import Final, TypeVar
 
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.wire.errors import IoseError
@@ -18,6 +18,8 @@ from iose.wire.errors import IoseError
 LINE_LIMIT: Final = 32 * 1024 * 1024  # a host is told of all its elements in one line
 Arguments = Mapping[str, object]
 Result = Mapping[str, object]
+T = TypeVar("T")
+_KINDS: Final[Mapping[type, str]] = {str: "a string", int: "a number", list: "a list"}
 Handler = Callable[[str, Arguments], Awaitable[Result]]
 EventSink = Callable[[str, Arguments], None]
 
@@ -174,10 +176,7 @@ def read_text(message: Result, name: str) -> str:
     Raises:
         ControlError: It is missing, or something else.
     """
-    value = message.get(name)
-    if not isinstance(value, str):
-        raise ControlError(f"expected a string as {name!r} on a control channel")
-    return value
+    return _read(message, name, str)
 
 
 def read_int(message: Result, name: str) -> int:
@@ -186,10 +185,7 @@ def read_int(message: Result, name: str) -> int:
     Raises:
         ControlError: It is missing, or something else.
     """
-    value = message.get(name)
-    if not isinstance(value, int):
-        raise ControlError(f"expected a number as {name!r} on a control channel")
-    return value
+    return _read(message, name, int)
 
 
 def read_list(message: Result, name: str) -> list[object]:
@@ -198,7 +194,11 @@ def read_list(message: Result, name: str) -> list[object]:
     Raises:
         ControlError: It is missing, or something else.
     """
+    return _read(message, name, list)
+
+
+def _read(message: Result, name: str, kind: type[T]) -> T:
     value = message.get(name)
-    if not isinstance(value, list):
-        raise ControlError(f"expected a list as {name!r} on a control channel")
+    if type(value) is not kind:  # a bool is no number
+        raise ControlError(f"expected {_KINDS[kind]} as {name!r} on a control channel")
     return value

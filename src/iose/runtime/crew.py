@@ -156,6 +156,9 @@ class HostCrew:
     async def stop(self) -> None:
         """Close every store, write the index, end the hosts."""
         await asyncio.gather(*(self._close(child) for child in self.children))
+        for number in range(len(self.children)):
+            with suppress(OSError):
+                self._held.folder.host_socket(number).unlink()
         self.depot.save()
 
     async def _close(self, child: Child) -> None:

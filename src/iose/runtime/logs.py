@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logs of our processes: structlog, one JSON object or one line of text per event, on stderr.
 
-A log file is the supervisor's business: it opens it once and makes it everyone's stderr.
+A log file is the supervisor's business: it opens it once and makes it everyone's stderr. What the
+supervisor of ``iose node run`` logs stands here, too.
 """
 
 import os
@@ -12,10 +13,15 @@ from typing import Final
 import structlog
 
 from iose.runtime.config import LogSettings
+from iose.runtime.errors import ConfigurationError
+from iose.runtime.folder import PRIVATE_FILE
 
 SECRET_WORDS: Final = frozenset({"psk", "pin", "key", "secret", "secrets", "passphrase", "private"})
 REDACTED: Final = "[redacted]"
 STDERR: Final = 2
+
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.supervisor")
 
 
 def redact(
@@ -48,6 +54,37 @@ def configure_logs(settings: LogSettings) -> None:
         logger_factory=lambda *_: _StderrLogger(),
         cache_logger_on_first_use=False,
     )
+
+
+def redirect_stderr(settings: LogSettings) -> None:
+    """Make the log file, if there is one, the stderr of this process and its children.
+
+    Raises:
+        ConfigurationError: The file cannot be opened.
+    """
+    if not settings.file:
+        return
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        descriptor = os.open(settings.file, flags, PRIVATE_FILE)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the log file {settings.file} cannot be opened: {error.strerror}"
+        ) from error
+    os.dup2(descriptor, STDERR)
+    os.close(descriptor)
+
+
+def log_ready(front: list[str], elements: int, repeated_sens: list[str]) -> None:
+    """Log that a node is ready: where it listens, not how its elements are reached."""
+    log.info("node.ready", front=front, elements=elements)
+    for sen in repeated_sens:
+        log.error("element.repeated_name", sen=sen)
+
+
+def log_process(name: str, what: str, number: int) -> None:
+    """Log what became of a process of the node."""
+    log.warning("process", process=name, what=what, number=number)
 
 
 class _StderrLogger:

@@ -111,7 +111,8 @@ class Supervisor:
             await self._node.stop()
         await self._crew.stop()
         await self._control.stop()
-        self._held.folder.control_socket.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._held.folder.control_socket.unlink()
 
     async def handle(self, op: str, arguments: Arguments) -> Result:
         """Carry out one command from the control socket.
@@ -141,7 +142,7 @@ class Supervisor:
         """
         config = self._reload_config()
         await self._ask_node("reload", {"config": config.to_json()})
-        fixed = ("data", "hosts", "passphrase_file")
+        fixed = ("data", "hosts", "passphrase_file", "log")  # hosts and supervisor log as before
         changed = [name for name in fixed if getattr(config, name) != getattr(self._config, name)]
         if config.front.listen != self._config.front.listen:
             changed.append("front.listen")

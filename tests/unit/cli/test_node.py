@@ -30,3 +30,11 @@ def test_a_wrong_configuration_file_starts_nothing(tmp_path: Path, capsys):
 def test_up_refuses_what_it_cannot_use(options: list[str], tmp_path: Path, capsys):
     assert run(["up", "--data", str(tmp_path / "data"), *options]) == 1
     assert capsys.readouterr().err.startswith("error:")
+
+
+def test_a_process_that_is_down_is_shown_so(monkeypatch, capsys):
+    process = {"name": "element host 0", "pid": None, "uptime_s": 0.0, "restarts": 7}
+    status = {"front": [], "uptime_s": 1.0, "data": "/d", "processes": [process], "elements": []}
+    monkeypatch.setattr("iose.cli.node._ask", lambda *_: status)
+    assert run(["node", "status"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "element host 0\tdown\t0.0\t7"

@@ -13,8 +13,7 @@ import structlog
 
 from iose.runtime.config import LogSettings
 from iose.runtime.errors import ConfigurationError
-from iose.runtime.journal import redirect_stderr
-from iose.runtime.logs import configure_logs, redact
+from iose.runtime.logs import configure_logs, redact, redirect_stderr
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def test_a_log_file_is_appended_to_and_private(tmp_path: Path):
     path = tmp_path / "node.log"
     program = (
         "import sys\nfrom iose.runtime.config import LogSettings\n"
-        "from iose.runtime.journal import redirect_stderr\n"
+        "from iose.runtime.logs import redirect_stderr\n"
         f"redirect_stderr(LogSettings(file={str(path)!r}))\n"
         "print('line', file=sys.stderr)"
     )
