@@ -93,6 +93,21 @@ def test_a_closed_engine_reaches_no_secret(*, is_refused: bool) -> None:
         assert secrets_within(engine) & set(logged) == set()
 
 
+def test_an_engine_closed_during_the_handshake_reaches_no_secret() -> None:
+    logged: list[bytes] = [PSK.key or b""]
+    settings = {"key_log": lambda _label, _random, secret: logged.append(secret)}
+    for records_taken in (0, 2, 3):  # ServerHello and change_cipher_spec, then two messages
+        pair = EnginePair.make(client_config(**settings), server_config(**settings))
+        pair.client.start()
+        pair.server.receive_data(pair.client.data_to_send())
+        for record in pair.server.records_to_send()[:records_taken]:
+            pair.client.receive_data(record)
+        for engine in (pair.client, pair.server):
+            assert secrets_within(engine) & set(logged)
+            engine.close()
+            assert secrets_within(engine) & set(logged) == set()
+
+
 def test_a_client_that_never_began_closes_in_silence() -> None:
     client = ClientEngine(client_config())
     client.close()
