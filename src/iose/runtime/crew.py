@@ -22,7 +22,7 @@ from iose.runtime.children import (
     python_module,
     run_together,
 )
-from iose.runtime.config import NodeConfig
+from iose.runtime.config import LogSettings, NodeConfig
 from iose.runtime.elements.depot import Depot, change_nothing
 from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError, ControlError
@@ -201,7 +201,8 @@ async def open_depot(held: HeldFolder) -> AsyncIterator[Depot]:
     Raises:
         IoseError: The host did not start.
     """
-    crew = HostCrew(held, NodeConfig(), is_serving=False)
+    log = LogSettings(level="warning", format="text")  # for who sits at a terminal
+    crew = HostCrew(held, NodeConfig(log=log), is_serving=False)
     try:
         await crew.start()
         yield crew.depot

@@ -142,11 +142,8 @@ class Rack:
     def release(self, seid: str) -> None:
         """Take an element back, and close those that were idle longest."""
         element = self._in_use.pop(seid, None)
-        if element is None:
-            return
-        self._idle[seid] = element
-        while len(self._idle) > OPEN_LIMIT:
-            self._drop_idle(next(iter(self._idle)))
+        if element is not None:
+            self._put_idle(seid, element)
 
     def is_in_use(self, seid: str) -> bool:
         """Return whether a session holds the element."""
@@ -161,7 +158,7 @@ class Rack:
         if seid in self._in_use:
             return self._in_use[seid]
         element = self._idle.get(seid) or self._open(seid)
-        self._idle[seid] = element
+        self._put_idle(seid, element)
         return element
 
     def forget(self, seid: str) -> None:
@@ -189,6 +186,12 @@ class Rack:
 
     def _open(self, seid: str) -> OpenElement:
         return OpenElement(seid, self._shelf.open(seid), self._maker, self._refresh)
+
+    def _put_idle(self, seid: str, element: OpenElement) -> None:
+        self._idle[seid] = element
+        self._idle.move_to_end(seid)
+        while len(self._idle) > OPEN_LIMIT:
+            self._drop_idle(next(iter(self._idle)))
 
     def _drop_idle(self, seid: str) -> None:
         element = self._idle.pop(seid, None)

@@ -336,6 +336,15 @@ def test_only_a_bounded_number_of_stores_is_open(node: LocalNode):
     assert node.states()["key80.com"] == "ready"
 
 
+def test_refused_work_of_the_owner_leaves_no_more_stores_open(node: LocalNode):
+    asyncio.run(node.depot.fill(80))
+    for sen in node.states():
+        node.ask("element.secrets.given", {"element": sen})
+        with pytest.raises(ConfigurationError):
+            node.ask("element.secrets", {"element": sen})
+    assert [len(host.rack._idle) for host in node.hosts] == [32, 32]
+
+
 def test_an_element_that_cannot_be_removed_is_still_there(node: LocalNode, monkeypatch):
     seid = node.create("key1.com")
     host = next(host for host in node.hosts if seid in host.rack.records)
