@@ -106,7 +106,7 @@ class FrontSession(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Serve what the client sent before it closed, then end."""
         self._has_client_closed = True
-        if self._bridge.end is not None:
+        if self.state is SessionState.ENDED:
             return False
         if self.state in (SessionState.HELLO, SessionState.QUEUED):
             self.end(EndReason.CLIENT_CLOSED)

@@ -39,6 +39,27 @@ async def assert_serves(rig, name=b"key1.com"):
     client.close()
 
 
+class SlowlyOffReader(ScriptedReader):
+    """Its element takes its time to be switched off."""
+
+    def __init__(self, element) -> None:
+        super().__init__(element)
+        self.is_closing = asyncio.Event()
+        self.may_close = asyncio.Event()
+
+    async def connect(self):
+        connection = await super().connect()
+        switch_off = connection.close
+
+        async def close():
+            self.is_closing.set()
+            await self.may_close.wait()
+            await switch_off()
+
+        connection.close = close
+        return connection
+
+
 # --- before there is an element ------------------------------------------------------
 
 
@@ -194,6 +215,21 @@ async def test_element_that_closes():
         assert await client.rest() == record(b"?02")
         (line,) = rig.logged("session.ended")
         assert (line["reason"], line["apdus"], line["sen"]) == ("element_closed", 4, "key1.com")
+
+
+async def test_the_last_words_reach_a_client_that_closed_before_the_element_was_off():
+    reader = SlowlyOffReader(EchoElement())
+    async with FrontRig(reader) as rig:
+        client = await rig.connect()
+        await client.open()
+        (session,) = rig.front._sessions.values()
+        await client.send(record(b"?02"))
+        await rig.until(reader.is_closing.is_set)
+        client.half_close()
+        await rig.until(lambda: session._has_client_closed)
+        reader.may_close.set()
+        assert await client.rest() == record(b"?02")
+        assert await rig.ended() == ["element_closed"]
 
 
 # --- time ----------------------------------------------------------------------------
