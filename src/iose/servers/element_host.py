@@ -10,6 +10,7 @@ host is one core's worth of elements.
 import asyncio
 import os
 import socket
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol, cast
@@ -31,7 +32,7 @@ from iose.protocols.host_frames import (
     decode_request,
     encode_answer,
 )
-from iose.transport.element_host import peer_uid
+from iose.transport.host_channel import peer_uid
 from iose.transport.stack import ApduMeter, drain_raw
 from iose.wire.errors import DecodeError, IoseError, LocalProtocolError
 
@@ -134,6 +135,8 @@ class HostSession(asyncio.Protocol):
     def __init__(self, host: ElementHostServer) -> None:
         self._host = host
         self._splitter = FrameSplitter()
+        self._requests: deque[bytes] = deque()
+        self._is_blocked = False
         self._held: dict[str, HostedElement] = {}
         self._transport: asyncio.Transport | None = None
 
@@ -150,31 +153,49 @@ class HostSession(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Carry out every request that ``data`` completes, in order."""
-        transport = self._transport
-        if transport is None:
+        if self._transport is None:
             return
         try:
-            for frame in self._splitter.receive_data(data):
-                request = decode_request(frame)
-                answer = self._answer(request)
-                if request.request_id:
-                    transport.write(_encode(answer))
+            self._requests.extend(self._splitter.receive_data(data))
+            self._work(self._transport)
         except DecodeError as error:
             log.warning("host.malformed", error=str(error))
-            transport.abort()
+            self._requests.clear()
+            self._transport.abort()
+
+    def pause_writing(self) -> None:
+        """Work no more for a node that does not read its answers."""
+        self._is_blocked = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on with what waits: the node reads again."""
+        self._is_blocked = False
+        if self._transport is not None:
+            self._transport.resume_reading()
+            self.data_received(b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Power off what the node held."""
         del exc
         self._transport = None
-        for seid in list(self._held):
-            self._let_go(seid)
+        self._let_all_go()
         self._host.remove_session(self)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Power off what the node holds, and close the connection."""
+        self._let_all_go()
         if self._transport is not None:
             self._transport.close()
+            self._transport = None
+
+    def _work(self, transport: asyncio.Transport) -> None:
+        while self._requests and not self._is_blocked:
+            request = decode_request(self._requests.popleft())
+            answer = self._answer(request)
+            if request.request_id:
+                transport.write(_encode(answer))
 
     def _answer(self, request: Request) -> Answer:
         seid = request.seid if isinstance(request, ExchangeRequest) else ""
@@ -218,16 +239,20 @@ class HostSession(asyncio.Protocol):
             self._let_go(seid)
         return ExchangeAnswer(request.request_id, atr, meter.commands, responses)
 
+    def _let_all_go(self) -> None:
+        for seid in list(self._held):
+            self._let_go(seid)
+
     def _let_go(self, seid: str) -> None:
         element = self._held.pop(seid, None)
         if element is None:
             return
         del self._host.holders[seid]
-        try:
-            element.power_off()
-        except Exception:  # the rest of what the node held must lose its power too
-            log.exception("element.fault", seid=seid)
-        self._host.rack.release(seid)
+        for step in (element.power_off, lambda: self._host.rack.release(seid)):
+            try:
+                step()
+            except Exception:  # the rest of what the node held must lose its power too
+                log.exception("element.fault", seid=seid)
 
 
 def open_listener(path: Path) -> socket.socket:

@@ -6,14 +6,10 @@ the elements of the host's inventory; what one of them waits for fails when the 
 """
 
 import asyncio
-import os
-import socket
-import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn
 
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.protocols.host_frames import (
@@ -26,31 +22,19 @@ from iose.protocols.host_frames import (
     ExchangeStep,
     Failure,
     FailureCode,
-    FrameSplitter,
     ListAnswer,
     ListRequest,
-    Request,
-    decode_answer,
-    encode_request,
 )
 from iose.transport.base import ApduLimits, BatchStep
-from iose.transport.errors import (
-    CardRemovedError,
-    NoCardError,
-    NoReaderError,
-    TransportError,
-    TransportTimeoutError,
-)
+from iose.transport.errors import CardRemovedError, NoCardError, NoReaderError, TransportError
+from iose.transport.host_channel import HostChannel
 from iose.wire.errors import DecodeError
 
 APDU_TIMEOUT_S: Final = 30.0  # a batch on a slow card; a software element answers in milliseconds
 RECONNECT_WAIT_S: Final = 2.0  # a supervisor starts a host again in well under a second
 BACKOFF_FIRST_S: Final = 0.02
 BACKOFF_LAST_S: Final = 1.0
-HOST_GONE: Final = "the element host went away"
 NO_FLAGS: Final = ExchangeFlag(0)
-REQUEST_ID_LIMIT: Final = 1 << 32
-CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: struct ucred of Linux's SO_PEERCRED
 
 
 class ElementHostLink:
@@ -110,7 +94,7 @@ class ElementHostLink:
         Raises:
             TransportError: The host is not there, or does not answer.
         """
-        self._take_inventory(await (await self.channel()).list_elements())
+        self._take_inventory(await _list_elements(await self.channel()))
         return self.elements
 
     def reader(self, seid: str) -> "HostReader":
@@ -129,7 +113,7 @@ class ElementHostLink:
                 seid, known.sen, atr, known.chunk_size, known.max_record
             )
 
-    async def channel(self) -> "HostChannel":
+    async def channel(self) -> HostChannel:
         """Return the connection to the host, waiting a little for one that is being started.
 
         Raises:
@@ -145,25 +129,28 @@ class ElementHostLink:
     async def _keep_connected(self) -> None:
         delay = BACKOFF_FIRST_S
         while True:
-            channel = HostChannel(str(self.path), self.apdu_timeout_s)
-            try:
-                await self._open(channel)
-                self._take_inventory(await channel.list_elements())
-                delay = BACKOFF_FIRST_S
-                self._channel = channel
-                self._up.set()
-                await channel.closed.wait()
-            except (OSError, TransportError):
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, BACKOFF_LAST_S)
-            finally:
-                self._up.clear()
-                self._channel = None
-                channel.abort()
+            started = asyncio.get_running_loop().time()
+            with suppress(OSError, TransportError):
+                await self._connect_once()
+            if asyncio.get_running_loop().time() - started > BACKOFF_LAST_S:
+                delay = BACKOFF_FIRST_S  # it has lasted: this is news
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, BACKOFF_LAST_S)
 
-    async def _open(self, channel: "HostChannel") -> None:
+    async def _connect_once(self) -> None:
+        """Connect, and return when the connection has ended."""
         loop = asyncio.get_running_loop()
-        await loop.create_unix_connection(lambda: channel, str(self.path))
+        channel = HostChannel(str(self.path), self.apdu_timeout_s)
+        try:
+            await loop.create_unix_connection(lambda: channel, str(self.path))
+            self._take_inventory(await _list_elements(channel))
+            self._channel = channel
+            self._up.set()
+            await channel.closed.wait()
+        finally:
+            self._up.clear()
+            self._channel = None
+            channel.abort()
 
     def _take_inventory(self, elements: tuple[ElementInfo, ...]) -> None:
         self._elements = {element.seid: element for element in elements}
@@ -201,7 +188,7 @@ class HostReader:
 class HostConnection:
     """One element held for one session."""
 
-    def __init__(self, link: ElementHostLink, channel: "HostChannel", seid: str) -> None:
+    def __init__(self, link: ElementHostLink, channel: HostChannel, seid: str) -> None:
         self._link = link
         self._channel = channel
         self._seid = seid
@@ -268,126 +255,34 @@ class HostConnection:
         if answer.atr:
             self._atr = answer.atr
             self._link.note_atr(self._seid, answer.atr)
-        try:
-            return [ResponseApdu.decode(response) for response in answer.responses]
-        except DecodeError as error:
-            raise CardRemovedError(self._seid, f"an answer is malformed: {error}") from error
+        return _decode_responses(self._seid, answer, steps)
 
 
-class HostChannel(asyncio.Protocol):
-    """One connection to a host: requests out, answers back, in any order."""
-
-    def __init__(self, name: str, timeout_s: float) -> None:
-        self.closed = asyncio.Event()
-        self._name = name
-        self._timeout_s = timeout_s
-        self._loop = asyncio.get_running_loop()
-        self._splitter = FrameSplitter()
-        self._transport: asyncio.Transport | None = None
-        self._last_id = NO_ANSWER
-        self._pending: dict[int, _Pending] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport, if the host runs as our own user."""
-        stream = cast("asyncio.Transport", transport)  # uvloop's has no base of asyncio's
-        if peer_uid(stream.get_extra_info("socket")) == os.getuid():
-            self._transport = stream
-        else:
-            stream.abort()
-
-    def data_received(self, data: bytes) -> None:
-        """Give each answer to whoever waits for it."""
-        try:
-            for frame in self._splitter.receive_data(data):
-                answer = decode_answer(frame)
-                pending = self._pending.pop(answer.request_id, None)
-                if pending is not None and not pending.future.done():
-                    pending.future.set_result(answer)
-        except DecodeError:
-            self.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Fail everything that waits."""
-        del exc
-        self._transport = None
-        if self._timer is not None:
-            self._timer.cancel()
-        pending, self._pending = self._pending, {}
-        for entry in pending.values():
-            if not entry.future.done():
-                entry.future.set_exception(CardRemovedError(entry.reader, HOST_GONE))
-        self.closed.set()
-
-    def next_id(self) -> int:
-        """Return a request number that nobody waits for."""
-        self._last_id = (self._last_id + 1) % REQUEST_ID_LIMIT or 1
-        return self._last_id
-
-    def send(self, request: Request) -> None:
-        """Send a request; without a connection it goes nowhere."""
-        if self._transport is not None:
-            self._transport.write(encode_request(request))
-
-    async def request(self, request: Request, reader: str) -> Answer:
-        """Return the answer to a request.
-
-        Raises:
-            CardRemovedError: The host went away.
-            TransportTimeoutError: There was no answer in time.
-        """
-        if self._transport is None:
-            raise CardRemovedError(reader, HOST_GONE)
-        future: asyncio.Future[Answer] = self._loop.create_future()
-        deadline = self._loop.time() + self._timeout_s
-        self._pending[request.request_id] = _Pending(future, reader, deadline)
-        if self._timer is None:
-            self._timer = self._loop.call_at(deadline, self._expire)
-        self._transport.write(encode_request(request))
-        return await future
-
-    async def list_elements(self) -> tuple[ElementInfo, ...]:
-        """Return the host's inventory.
-
-        Raises:
-            TransportError: The host went away or does not answer.
-        """
-        answer = await self.request(ListRequest(self.next_id()), self._name)
-        if not isinstance(answer, ListAnswer):
-            _refuse(self._name, answer)
-        return answer.elements
-
-    def abort(self) -> None:
-        """Drop the connection."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _expire(self) -> None:
-        """Fail what waited too long; all waits are equally long, so the oldest come first."""
-        self._timer = None
-        now = self._loop.time()
-        for request_id, entry in list(self._pending.items()):
-            if entry.deadline > now:
-                self._timer = self._loop.call_at(entry.deadline, self._expire)
-                return
-            del self._pending[request_id]
-            if not entry.future.done():
-                entry.future.set_exception(
-                    TransportTimeoutError(entry.reader, f"no answer in {self._timeout_s} s")
-                )
+async def _list_elements(channel: HostChannel) -> tuple[ElementInfo, ...]:
+    answer = await channel.request(ListRequest(channel.next_id()), channel.name)
+    if not isinstance(answer, ListAnswer):
+        _refuse(channel.name, answer)
+    return answer.elements
 
 
-@dataclass(slots=True)
-class _Pending:
-    future: asyncio.Future[Answer]
-    reader: str
-    deadline: float
+def _decode_responses(
+    reader: str, answer: ExchangeAnswer, steps: Sequence[BatchStep]
+) -> list[ResponseApdu]:
+    """Return the responses, of which there is one for each step up to the first unexpected.
 
-
-def peer_uid(connection: socket.socket) -> int:
-    """Return the user at the other end of a Unix socket (unix(7), SO_PEERCRED)."""
-    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    return int(CREDENTIALS.unpack(data)[1])
+    Raises:
+        CardRemovedError: The host does not keep to that.
+    """
+    try:
+        responses = [ResponseApdu.decode(response) for response in answer.responses]
+    except DecodeError as error:
+        raise CardRemovedError(reader, f"an answer is malformed: {error}") from error
+    count = len(responses)
+    if count != len(steps):
+        expected = steps[count - 1].expected if 0 < count < len(steps) else None
+        if expected is None or responses[-1].status == expected:
+            raise CardRemovedError(reader, f"{count} answers to {len(steps)} commands")
+    return responses
 
 
 def _refuse(reader: str, answer: Answer) -> NoReturn:

@@ -15,12 +15,16 @@ from iose.protocols.host_frames import (
     ElementInfo,
     ExchangeFlag,
     ExchangeRequest,
+    ExchangeStep,
     FailureCode,
     ListAnswer,
+    decode_answer,
+    encode_request,
 )
 from iose.servers import element_host
 from iose.servers.element_host import ElementHostServer, open_listener
 from iose.transport import element_host as link_element_host
+from iose.transport import host_channel
 from iose.transport.element_host import ElementHostLink
 from iose.transport.errors import (
     CardRemovedError,
@@ -237,6 +241,29 @@ async def test_powers_off_what_a_node_held_when_it_goes_away(path):
         assert rig.rack.elements["3"].power == ["on", "off"]
 
 
+async def test_powers_off_the_rest_where_one_cannot_be_released(path):
+    async with Rig(path) as rig:
+        for seid in ("1", "3"):
+            await (await rig.link.reader(seid).connect()).transmit_batch([])
+        rig.rack.in_use.remove("1")  # so that the rack has a bug
+        with capture_logs() as events:
+            await rig.link.stop()
+            await rig.until(lambda: not rig.host._sessions)
+        assert [line["seid"] for line in events] == ["1"]
+        assert rig.rack.elements["3"].power == ["on", "off"]
+        assert rig.host.holders == {}
+
+
+async def test_has_powered_everything_off_when_it_has_stopped(path):
+    async with Rig(path) as rig:
+        await (await rig.link.reader("1").connect()).transmit_batch([])
+        stopping = asyncio.ensure_future(rig.host.stop())
+        await asyncio.sleep(0)
+        assert rig.element.power == ["on", "off"]
+        assert (rig.rack.in_use, rig.host.holders) == ([], {})
+        await stopping
+
+
 async def test_fails_what_waits_when_the_host_dies_and_works_when_it_is_back(path):
     async with Rig(path) as rig:
         connection = await rig.link.reader("1").connect()
@@ -389,9 +416,46 @@ async def test_says_that_a_host_cannot_list_its_elements(path):
 
 async def test_trusts_only_a_host_of_the_same_user(path, monkeypatch):
     server = await asyncio.get_running_loop().create_unix_server(asyncio.Protocol, str(path))
-    monkeypatch.setattr(link_element_host, "peer_uid", lambda connection: os.getuid() + 1)
+    monkeypatch.setattr(host_channel, "peer_uid", lambda connection: os.getuid() + 1)
     link = ElementHostLink(path, reconnect_wait_s=0.05)
     with pytest.raises(NoReaderError):
         await link.start()
     await link.stop()
     server.close()
+
+
+async def test_works_no_more_for_a_node_that_does_not_read(path):
+    async with Rig(path) as rig:
+        rig.element.process = lambda command: rig.element.commands.append(command) or bytes(65_000)
+        reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 20)
+        step = ExchangeStep(bytes(5), 0)
+        count = 500
+        for number in range(1, count + 1):
+            flags = ExchangeFlag.POWER_ON if number == 1 else 0
+            writer.write(encode_request(ExchangeRequest(number, flags, "1", (step,))))
+        await rig.until(lambda: any(one._is_blocked for one in rig.host._sessions))
+        (session,) = [one for one in rig.host._sessions if one._is_blocked]
+        assert len(rig.element.commands) < 20
+        assert session._transport.get_write_buffer_size() < 200_000
+        for number in range(1, count + 1):
+            size = int.from_bytes(await asyncio.wait_for(reader.readexactly(4), PATIENCE_S), "big")
+            assert decode_answer(await reader.readexactly(size)).request_id == number
+        assert len(rig.element.commands) == count
+        writer.close()
+
+
+async def test_gives_up_a_host_that_does_not_read(path, monkeypatch):
+    monkeypatch.setattr(host_channel, "WRITE_LIMIT", 100_000)
+    async with Rig(path) as rig:
+        (session,) = rig.host._sessions
+        session._transport.pause_reading()
+        connection = await rig.link.reader("1").connect()
+        waiting = [
+            asyncio.ensure_future(connection.transmit_batch([send(bytes(60_000))]))
+            for _ in range(20)
+        ]
+        for task in waiting:
+            with pytest.raises(CardRemovedError):
+                await asyncio.wait_for(task, PATIENCE_S)
+        await rig.until(lambda: rig.link.is_up)
+        assert len(await rig.link.refresh()) == 3

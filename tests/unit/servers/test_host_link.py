@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The link to an element host that does not keep to the protocol."""
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from iose.bridge.stream import RESET_TLS
+from iose.iso7816.batch import BatchStep
+from iose.protocols.host_frames import (
+    ElementInfo,
+    ExchangeAnswer,
+    ExchangeRequest,
+    FrameSplitter,
+    ListAnswer,
+    decode_request,
+    encode_answer,
+)
+from iose.transport.element_host import ElementHostLink
+from iose.transport.errors import CardRemovedError, NoReaderError
+from tests.support.scripted_connection import ATR
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def linked_to(protocol, path):
+    """A link to something that is no host of ours."""
+    server = await asyncio.get_running_loop().create_unix_server(protocol, str(path))
+    link = ElementHostLink(path)
+    try:
+        yield link
+    finally:
+        await link.stop()
+        server.close()
+
+
+class Imposter(asyncio.Protocol):
+    """Lists one element, and answers exchanges with ``responses``; none: it goes away."""
+
+    connections = 0
+    responses = None
+    fifth: asyncio.Event
+
+    def connection_made(self, transport):
+        Imposter.connections += 1
+        if Imposter.connections == 5:
+            Imposter.fifth.set()
+        self.transport = transport
+        self.splitter = FrameSplitter()
+
+    def data_received(self, data):
+        for frame in self.splitter.receive_data(data):
+            request = decode_request(frame)
+            answer = ListAnswer(request.request_id, (ElementInfo("1", "key1.com", ATR, 240, 0),))
+            if isinstance(request, ExchangeRequest):
+                answer = ExchangeAnswer(request.request_id, ATR, 1, self.responses)
+            self.transport.write(encode_answer(answer))
+            if self.responses is None:
+                self.transport.close()
+
+
+async def test_does_not_hurry_back_to_a_host_that_goes_away_at_once(path):
+    Imposter.connections, Imposter.responses, Imposter.fifth = 0, None, asyncio.Event()
+    async with linked_to(Imposter, path) as link:
+        with suppress(NoReaderError):
+            await link.start()
+        began = asyncio.get_running_loop().time()
+        await asyncio.wait_for(Imposter.fifth.wait(), 5.0)
+        assert asyncio.get_running_loop().time() - began > 0.2  # 20, 40, 80, 160 ms in between
+
+
+@pytest.mark.parametrize(
+    "responses",
+    [
+        (),
+        (b"\x90\x00",),
+        (b"\x90\x00", b"\x90\x00"),
+        (b"\x90\x00", b"\x90\x00", b"\x6d\x16"),
+        (b"\x90\x00",) * 4,
+    ],
+)
+async def test_refuses_a_number_of_answers_that_cannot_be(path, responses):
+    Imposter.responses = responses
+    async with linked_to(Imposter, path) as link:
+        await link.start()
+        connection = await link.reader("1").connect()
+        steps = [
+            BatchStep(RESET_TLS),
+            BatchStep(RESET_TLS),
+            BatchStep(RESET_TLS, None),
+            BatchStep(RESET_TLS),
+        ]
+        if len(responses) == len(steps):
+            assert len(await connection.transmit_batch(steps)) == 4
+        else:
+            with pytest.raises(CardRemovedError, match=f"{len(responses)} answers to 4 commands"):
+                await connection.transmit_batch(steps)
