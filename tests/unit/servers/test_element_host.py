@@ -106,11 +106,6 @@ class Rig:
                 await asyncio.sleep(0.001)
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "host"
-
-
 async def test_lists_the_elements_with_their_limits(path):
     async with Rig(path) as rig:
         assert [info.seid for info in rig.link.elements] == ["1", "2", "3"]

@@ -8,6 +8,7 @@ import pytest
 
 from iose.bridge.stream import RESET_TLS
 from iose.iso7816.batch import BatchStep
+from iose.iso7816.status import StatusWord
 from iose.protocols.host_frames import (
     ElementInfo,
     ExchangeAnswer,
@@ -20,6 +21,8 @@ from iose.protocols.host_frames import (
 from iose.transport.element_host import ElementHostLink
 from iose.transport.errors import CardRemovedError, NoReaderError
 from tests.support.scripted_connection import ATR
+
+OK = StatusWord.OK
 
 pytestmark = pytest.mark.anyio
 
@@ -86,12 +89,7 @@ async def test_refuses_a_number_of_answers_that_cannot_be(path, responses):
     async with linked_to(Imposter, path) as link:
         await link.start()
         connection = await link.reader("1").connect()
-        steps = [
-            BatchStep(RESET_TLS),
-            BatchStep(RESET_TLS),
-            BatchStep(RESET_TLS, None),
-            BatchStep(RESET_TLS),
-        ]
+        steps = [BatchStep(RESET_TLS, expected) for expected in (OK, OK, None, OK)]
         if len(responses) == len(steps):
             assert len(await connection.transmit_batch(steps)) == 4
         else:
