@@ -163,7 +163,7 @@ class CryptoProvider(Protocol):
         """Return a DER signature over a 32-byte digest (ANSI X9.62); secp256k1 has low S.
 
         Raises:
-            CryptoError: The key is not valid.
+            CryptoError: The key is not valid, or the digest has not 32 bytes.
         """
 
     def ecdsa_verify(self, curve: Curve, public: bytes, digest: bytes, signature: bytes) -> None:
@@ -171,7 +171,7 @@ class CryptoProvider(Protocol):
 
         Raises:
             InvalidSignatureError: It does not verify, or is not strict DER.
-            CryptoError: The public key is not valid.
+            CryptoError: The public key is not valid, or the digest has not 32 bytes.
         """
 
     def aes_encrypt_block(self, key: bytes, data: bytes) -> bytes:

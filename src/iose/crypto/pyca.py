@@ -30,6 +30,7 @@ from iose.crypto.base import (
 from iose.crypto.errors import CryptoError, InvalidSignatureError, InvalidTagError
 
 SCALAR_SIZE: Final = 32
+DIGEST_SIZE: Final = 32
 POINT_SIZE: Final = 65
 UNCOMPRESSED: Final = 0x04  # SEC 1 §2.3.3
 X25519_SIZE: Final = 32
@@ -160,8 +161,9 @@ class PycaCrypto:
         """Return a DER signature over a 32-byte digest (ANSI X9.62); secp256k1 has low S.
 
         Raises:
-            CryptoError: The key is not valid.
+            CryptoError: The key is not valid, or the digest has not 32 bytes.
         """
+        _check_digest(digest)
         if curve is Curve.SECP256K1:
             _check_scalar(curve, private)
             return _K1SigningKey(private).sign(digest, hasher=None)
@@ -172,8 +174,9 @@ class PycaCrypto:
 
         Raises:
             InvalidSignatureError: It does not verify, or is not strict DER.
-            CryptoError: The public key is not valid.
+            CryptoError: The public key is not valid, or the digest has not 32 bytes.
         """
+        _check_digest(digest)
         self.check_public_key(curve, public)
         known: ec.EllipticCurve = ec.SECP256K1() if curve is Curve.SECP256K1 else _P256
         key = ec.EllipticCurvePublicKey.from_encoded_point(known, public)
@@ -279,6 +282,11 @@ def _split(share: bytes, first: int, second: int) -> tuple[bytes, bytes]:
     if len(share) != first + second:
         raise CryptoError(f"expected a share of {first + second} bytes, found {len(share)}")
     return share[:first], share[first:]
+
+
+def _check_digest(digest: bytes) -> None:
+    if len(digest) != DIGEST_SIZE:
+        raise CryptoError(f"expected a digest of {DIGEST_SIZE} bytes, found {len(digest)}")
 
 
 def _check_scalar(curve: Curve, private: bytes) -> int:

@@ -352,3 +352,14 @@ def test_equal_is_equal_and_nothing_else():
     assert CRYPTO.constant_time_equal(b"abc", b"abc")
     assert not CRYPTO.constant_time_equal(b"abc", b"abx")
     assert not CRYPTO.constant_time_equal(b"abc", b"ab")
+
+
+@pytest.mark.parametrize("curve", Curve)
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_digest_of_another_size_is_refused(curve: Curve, size: int):
+    private = bytes(31) + b"\x01"
+    signature = CRYPTO.ecdsa_sign(curve, private, bytes(32))
+    with pytest.raises(CryptoError):
+        CRYPTO.ecdsa_sign(curve, private, bytes(size))
+    with pytest.raises(CryptoError):
+        CRYPTO.ecdsa_verify(curve, CRYPTO.public_key(curve, private), bytes(size), signature)
