@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -60,26 +61,64 @@ def _execute(path: Path, statement: str) -> None:
         store.execute(statement)
 
 
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """A folder in which each kind of damage was done to one element, and two are well."""
+    folder = tmp_path_factory.mktemp("damaged")
+    with configured_node(folder, len(STORE_DAMAGES) + 2) as node:
+        elements = sorted(node.elements.values(), key=lambda element: element.sen)
+    victims = dict(zip(STORE_DAMAGES, elements, strict=False))
+    for name, victim in victims.items():
+        STORE_DAMAGES[name](node.folder / "elements" / f"{victim.seid}.db")
+    return folder, victims, elements[-2:]
+
+
+@pytest.fixture(scope="module")
+def node(damaged):
+    """A node on that folder."""
+    folder, victims, _ = damaged
+    with configured_node(folder, len(victims) + 2) as running:
+        yield running
+
+
 @pytest.mark.parametrize("damage", STORE_DAMAGES)
-def test_a_damaged_element_harms_no_other(tmp_path, damage):
-    with configured_node(tmp_path, 3) as node:
-        victim, well = node["key1.com"], node["key2.com"]
-    path = node.folder / "elements" / f"{victim.seid}.db"
-    STORE_DAMAGES[damage](path)
-    with configured_node(tmp_path, 3) as node:
-        assert_serves(node, well)
-        with WireClient(node, victim) as client:
-            client.handshake()
-            assert client.alert in {
-                None,
-                AlertDescription.UNRECOGNIZED_NAME,
-                AlertDescription.INTERNAL_ERROR,
-                AlertDescription.DECRYPT_ERROR,
-            }
-        assert_serves(node, well)
-        assert victim.seid in {one["seid"] for one in node.ask("status")["elements"]}
-    with running_node(node.folder) as up:
-        assert well.sen in {one["sen"] for one in up.ready["elements"]}
+def test_a_damaged_element_harms_no_other(node, damaged, damage):
+    _, victims, well = damaged
+    victim = victims[damage]
+    with WireClient(node, victim) as client:
+        client.handshake()
+        assert client.alert in {
+            None,
+            AlertDescription.UNRECOGNIZED_NAME,
+            AlertDescription.INTERNAL_ERROR,
+            AlertDescription.DECRYPT_ERROR,
+        }
+    for element in well:
+        assert_serves(node, element)
+    assert victim.seid in {one["seid"] for one in node.ask("status")["elements"]}
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    """Return a data folder with the same elements, which another node may use."""
+    shutil.copytree(folder / "elements", target / "elements")
+    shutil.copy(folder / "folder.json", target)
+    return target
+
+
+def test_iose_up_starts_with_damaged_elements_too(damaged, tmp_path):
+    folder, _, well = damaged
+    with running_node(copy_of(folder / "data", tmp_path / "data")) as up:
+        ready = {one["sen"] for one in up.ready["elements"]}
+        assert ready >= {element.sen for element in well}
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory):
+    """A folder of a node that has stopped, and what is in it."""
+    folder = tmp_path_factory.mktemp("healthy") / "data"
+    with running_node(folder) as node:
+        elements = [(one["seid"], one["sen"]) for one in node.ready["elements"]]
+    return folder, elements
 
 
 INDEX_DAMAGES = {
@@ -97,12 +136,11 @@ INDEX_DAMAGES = {
 
 
 @pytest.mark.parametrize("content", list(INDEX_DAMAGES.values()), ids=list(INDEX_DAMAGES))
-def test_a_damaged_index_is_made_anew(tmp_path, content):
-    with running_node(tmp_path / "data") as first:
-        elements = first.ready["elements"]
-    (tmp_path / "data" / "index.json").write_bytes(content)
-    with running_node(tmp_path / "data") as second:
-        found = [(one["seid"], one["sen"]) for one in second.ready["elements"]]
-        assert found == [(one["seid"], one["sen"]) for one in elements]
-    index = json.loads((tmp_path / "data" / "index.json").read_bytes())
-    assert {one["seid"] for one in index} == {one["seid"] for one in elements}
+def test_a_damaged_index_is_made_anew(healthy, tmp_path, content):
+    folder, elements = healthy
+    data = copy_of(folder, tmp_path / "data")
+    (data / "index.json").write_bytes(content)
+    with running_node(data) as again:
+        assert [(one["seid"], one["sen"]) for one in again.ready["elements"]] == elements
+    index = json.loads((data / "index.json").read_bytes())
+    assert {(one["seid"], one["sen"]) for one in index} == set(elements)
