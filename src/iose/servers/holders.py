@@ -2,7 +2,8 @@
 """Who holds which element, and who waits for it (docs/architecture.md, iose-server.md §5.7).
 
 Both planes take an element here before they touch it. Waiting is bounded and fair: the sources
-that wait take turns, each serving its own in order of arrival. Nothing here knows readers.
+that wait take turns, each serving its own in order of arrival; in a full queue, a source with
+many places gives one to a source with few. Nothing here knows readers.
 """
 
 import asyncio
@@ -73,26 +74,28 @@ class ElementLock:
         """Take the element, in turn; the caller bounds the time by cancelling.
 
         Raises:
-            QueueFullError: The queue, or the source's part of it, is full.
+            QueueFullError: The queue, or the source's part of it, is full, at once or later.
             CancelledError: The caller gave up; it holds nothing.
         """
         loop = asyncio.get_running_loop()
         if self.try_acquire(claim, loop.time()):
             return
-        queue = self._queues.get(claim.source)
-        if self._count >= self._size or (queue is not None and len(queue) >= self._per_source):
-            raise QueueFullError(f"{self._count} sessions wait for element {self.seid}")
+        places = len(self._queues.get(claim.source, ()))
+        if places >= self._per_source or not self._has_room(places):
+            raise self._full()
         waiter = _Waiter(claim, loop.create_future())
         self._queues.setdefault(claim.source, deque()).append(waiter)
         self._count += 1
         try:
-            await waiter.turn
+            has_turn = await waiter.turn
         except asyncio.CancelledError:
-            if waiter.turn.done() and not waiter.turn.cancelled():
+            if self.holder is claim:
                 self.release(claim, loop.time())
             else:
                 self._leave(waiter)
             raise
+        if not has_turn:
+            raise self._full()
 
     def release(self, claim: Claim, now: float) -> None:
         """Give the element to the next in turn.
@@ -112,8 +115,24 @@ class ElementLock:
             if not waiter.turn.done():
                 self.holder = waiter.claim
                 self.held_since = now
-                waiter.turn.set_result(None)
+                waiter.turn.set_result(True)
                 return
+
+    def _has_room(self, places: int) -> bool:
+        """Say whether a source with so many places may have another; make room if so."""
+        if self._count < self._size:
+            return True
+        longest = max(self._queues.values(), key=len, default=None)
+        if longest is None or len(longest) <= places + 1:
+            return False
+        last = longest[-1]
+        self._leave(last)
+        if not last.turn.done():
+            last.turn.set_result(False)
+        return True
+
+    def _full(self) -> QueueFullError:
+        return QueueFullError(f"{self._count} sessions wait for element {self.seid}")
 
     def _leave(self, waiter: "_Waiter") -> None:
         queue = self._queues.get(waiter.claim.source)
@@ -126,8 +145,10 @@ class ElementLock:
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
+    """One in a queue; ``turn`` comes with whether it is the element or the end of waiting."""
+
     claim: Claim
-    turn: asyncio.Future[None]
+    turn: asyncio.Future[bool]
 
 
 class ElementHolders:

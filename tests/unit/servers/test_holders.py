@@ -76,10 +76,51 @@ async def test_bounds_the_queue_and_each_sources_part_of_it():
     await queue(lock, claim(1), claim(2))
     with pytest.raises(QueueFullError):
         await lock.acquire(claim(3))
-    await queue(lock, claim(4, "b"))
+    await queue(lock, claim(4, "b"), claim(5, "c"))
+    assert [one.session for one in lock.waiters()] == [1, 4, 5]
     with pytest.raises(QueueFullError):
-        await lock.acquire(claim(5, "c"))
+        await lock.acquire(claim(6, "d"))
     assert lock.waiting == 3
+
+
+async def test_a_source_with_many_places_gives_one_to_a_source_with_few():
+    lock = ElementHolders(queue_limit=4, queue_limit_per_source=4).lock("1")
+    held = claim(0)
+    await lock.acquire(held)
+    _, tasks = await queue(lock, claim(1), claim(2), claim(3), claim(4))
+    order, _ = await queue(lock, claim(5, "b"), claim(6, "b"))
+    assert [task.done() for task in tasks] == [False, False, True, True]
+    for task in tasks[2:]:
+        with pytest.raises(QueueFullError):
+            await task
+    for source in ("a", "b"):
+        with pytest.raises(QueueFullError):
+            await lock.acquire(claim(7, source))
+    assert [one.session for one in lock.waiters()] == [1, 2, 5, 6]
+    await queue(lock, claim(8, "c"))
+    assert [one.session for one in lock.waiters()] == [1, 5, 6, 8]
+    lock.release(held, 0.0)
+    await settle()
+    lock.release(lock.holder, 0.0)
+    await settle()
+    assert order == [5]
+
+
+async def test_a_waiter_that_gave_up_as_its_place_was_given_away_leaves_nothing():
+    lock = ElementHolders(queue_limit=2).lock("1")
+    held = claim(0)
+    await lock.acquire(held)
+    _, tasks = await queue(lock, claim(1), claim(2))
+    other = asyncio.ensure_future(lock.acquire(claim(3, "b")))
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await settle()
+    assert tasks[1].cancelled()
+    assert [one.session for one in lock.waiters()] == [1, 3]
+    lock.release(held, 0.0)
+    lock.release(lock.holder, 0.0)
+    await other
+    assert (lock.holder.session, lock.waiting) == (3, 0)
 
 
 async def test_forgets_a_waiter_that_gave_up():
