@@ -73,10 +73,12 @@ async def test_both_planes_wait_in_one_queue():
 async def test_bounds_the_queue_and_each_sources_part_of_it():
     lock = ElementHolders(queue_limit=3, queue_limit_per_source=2).lock("1")
     await lock.acquire(claim(0))
-    await queue(lock, claim(1), claim(2))
+    _, tasks = await queue(lock, claim(1), claim(2))
     with pytest.raises(QueueFullError):
         await lock.acquire(claim(3))
     await queue(lock, claim(4, "b"), claim(5, "c"))
+    with pytest.raises(QueueFullError):
+        await tasks[1]
     assert [one.session for one in lock.waiters()] == [1, 4, 5]
     with pytest.raises(QueueFullError):
         await lock.acquire(claim(6, "d"))
