@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from iose.client.access import SystemRng
 from iose.crypto.pyca import PycaCrypto
 from iose.tls import EngineConfig, PreSharedKey, ServerConfig, ServerEngine, TlsPeerError
+from iose.tls.constants import AlertDescription
+from iose.tls.errors import AlertReceived
 from iose.tls.events import ApplicationData, PeerClosed
 
 CLOSE = "close"  # close_notify, no answer
@@ -82,6 +84,7 @@ class ScriptedLink:
         self.is_over = False
         self.is_closed = False
         self.saw_close_notify = False
+        self.alert: AlertDescription | None = None
         self.client: socket.socket | None = None
 
     async def send(self, data: bytes, timeout_s: float) -> None:
@@ -95,6 +98,9 @@ class ScriptedLink:
         try:
             self.engine.receive_data(data)
         except TlsPeerError:
+            self.is_over = True
+        except AlertReceived as received:
+            self.alert = received.alert
             self.is_over = True
         while (event := self.engine.next_event()) is not None:
             if isinstance(event, ApplicationData):

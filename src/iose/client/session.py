@@ -168,6 +168,8 @@ class ElementSession:
         self._engine.close()
 
     def _take(self, data: bytes) -> None:
+        if self._end is not None:
+            return
         self._answer += data
         if len(self._answer) > MAX_ANSWER_SIZE:
             self._answer.clear()

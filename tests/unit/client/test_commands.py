@@ -168,6 +168,8 @@ def test_an_argument_out_of_range_is_refused_before_anything_is_sent(build):
         (commands.generate_key(0), b""),
         (commands.is_key_sealed(0), b"02"),
         (commands.echo(b"a"), b"b"),
+        (commands.echo(b"ab"), b"a"),
+        (commands.echo(b"ab"), b"ac"),
         (commands.echo_bytes(b"a"), b"62"),
         (commands.public_key(0), POINT.hex().encode()[:-2]),
         (commands.public_key(0), POINT.hex().encode() + b"00"),

@@ -169,6 +169,31 @@ def test_a_failed_write_leaves_the_file_as_it_was(store, monkeypatch):
     assert len(list(store.path.parent.iterdir())) == 2
 
 
+def test_the_file_and_its_folder_are_on_the_disk_before_it_is_said(store, monkeypatch):
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda one: synced.append(os.fstat(one).st_ino) or fsync(one))
+    store.save(Credential(ADDRESS, OLD))
+    assert synced == [store.path.stat().st_ino, store.path.parent.stat().st_ino]
+
+
+def test_a_file_of_another_user_is_refused(store, monkeypatch):
+    store.save(Credential(ADDRESS, OLD))
+    monkeypatch.setattr(os, "geteuid", lambda: store.path.stat().st_uid + 1)
+    with pytest.raises(CredentialsError, match="another user"):
+        store.credentials()
+
+
+def test_a_file_larger_than_any_of_ours_is_not_read_whole(store, monkeypatch):
+    store.save(Credential(ADDRESS, OLD))
+    size = store.path.stat().st_size
+    monkeypatch.setattr("iose.client.credentials.MAX_FILE_SIZE", size - 3)
+    with pytest.raises(CredentialsError, match="not a credentials file"):
+        store.credentials()
+    monkeypatch.setattr("iose.client.credentials.MAX_FILE_SIZE", size)
+    assert store.find(ADDRESS).psk == OLD
+
+
 def test_a_folder_that_cannot_be_made_is_a_declared_error(tmp_path):
     (tmp_path / "file").write_text("")
     store = CredentialsStore(tmp_path / "file" / "credentials")
@@ -230,11 +255,12 @@ def test_the_umask_does_not_open_the_file_to_others(store):
     assert stat.S_IMODE(store.path.parent.stat().st_mode) == 0o700
 
 
-def test_a_lock_that_is_never_given_back_is_told(store, monkeypatch):
+@pytest.mark.parametrize("kind", [fcntl.LOCK_EX, fcntl.LOCK_SH])
+def test_a_lock_that_is_never_given_back_is_told(store, monkeypatch, kind):
     monkeypatch.setattr("iose.client.credentials.LOCK_TIMEOUT_S", 0.05)
     store.save(Credential(ADDRESS, OLD))
     with store.path.with_name("credentials.lock").open() as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+        fcntl.flock(other, kind)
         with pytest.raises(CredentialsError, match="locked for") as caught:
             store.save(Credential(ADDRESS, NEW))
         assert caught.value.hint

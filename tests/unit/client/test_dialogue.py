@@ -170,6 +170,9 @@ def test_a_wrong_identity_looks_like_a_wrong_key(dial):
         ("15030300020233", AuthenticationError),
         ("15030300020273", AuthenticationError),
         ("15030300020228", AuthenticationError),
+        ("15030300020214", AuthenticationError),
+        ("1503030002022F", AuthenticationError),
+        ("15030300020231", AuthenticationError),
         ("15030300020216", HandshakeError),
         ("150303000202FE", HandshakeError),
         ("", HandshakeError),
@@ -320,6 +323,45 @@ def test_a_timeout_is_a_time(timeout_s, store):
         Dialogue(Access(URI, credential, store), ScriptedElement(OLD).open_link, timeout_s)
 
 
+@pytest.mark.parametrize("piece", [65_536, 200_000])
+@pytest.mark.parametrize("end", [b"tail\r\n", CLOSE])
+def test_what_follows_an_endless_answer_is_not_an_answer(dial, piece, end):
+    scripted = ScriptedElement(OLD)
+
+    def flood(_line):
+        for _ in range(5):
+            scripted.links[0].engine.send_data(b"x" * 16_000)
+        return end
+
+    scripted.answer, scripted.piece = flood, piece
+    element = dial(scripted)
+    element.open()
+    with pytest.raises(AnswerError, match="65536"):
+        element.version()
+
+
+def test_an_answer_keeps_its_blanks(dial):
+    element = dial(ScriptedElement(OLD, lambda _line: b" a \r\r\n"))
+    element.open()
+    assert element.read_record(0) == b" a \r"
+
+
+def test_who_breaks_tls_is_told_so_by_an_alert(dial):
+    scripted = ScriptedElement(OLD)
+
+    def break_tls(_line):
+        scripted.links[0].pending += bytes.fromhex("1703030020") + bytes(32)
+        return SILENCE
+
+    scripted.answer = break_tls
+    element = dial(scripted)
+    element.open()
+    with pytest.raises(SessionClosedError, match="TLS broke") as caught:
+        element.version()
+    assert caught.value.command_sent
+    assert scripted.links[0].alert is not None
+
+
 def test_a_line_longer_than_a_record_is_refused_and_the_session_goes_on(dial):
     element = dial(ScriptedElement(OLD))
     element.open()
@@ -419,6 +461,15 @@ def test_a_pending_change_is_settled_by_whichever_key_works(dial, store, held):
     element = dial(scripted, pending=NEW)
     element.open()
     assert store.find(URI.address).candidates == (held,)
+
+
+def test_another_key_is_not_tried_at_a_node_that_does_not_know_the_name(dial, store):
+    scripted = ScriptedElement(OLD)
+    scripted.refusal = bytes.fromhex("15030300020270")
+    with pytest.raises(UnknownNameError):
+        dial(scripted, pending=NEW).open()
+    assert len(scripted.links) == 1
+    assert store.find(URI.address).candidates == (NEW, OLD)
 
 
 def test_a_pending_change_survives_when_neither_key_works(dial, store):

@@ -180,6 +180,17 @@ def test_a_cancelled_change_of_key_is_settled_by_the_next_session(credentials):
         asyncio.run(cancel(port))
 
 
+def test_tasks_that_share_an_element_get_their_own_answers(credentials):
+    async def talk(port):
+        uri = f"keyS://key1.com@127.0.0.1:{port}"
+        async with iose.connect_async(uri, psk=PSK, credentials=credentials) as element:
+            texts = [str(number).encode() for number in range(20)]
+            assert await asyncio.gather(*map(element.echo, texts)) == texts
+
+    with listening(ScriptedElement(PSK, lambda line: line[3:] + b"\r\n")) as port:
+        asyncio.run(talk(port))
+
+
 def test_threads_that_share_an_element_get_their_own_answers(credentials):
     def talk(name):
         for number in range(20):

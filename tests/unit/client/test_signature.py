@@ -5,7 +5,7 @@ import pytest
 
 from iose.client.attestation import verify_certificate, verify_proof
 from iose.client.signature import decode_signature, encode_signature, lower_s, verify_signature
-from iose.crypto.base import Curve
+from iose.crypto.base import Curve, HashAlgorithm
 from iose.crypto.errors import CryptoError, InvalidSignatureError
 from iose.crypto.pyca import ORDERS, PycaCrypto
 from iose.wire.errors import DecodeError
@@ -63,9 +63,25 @@ def test_a_proof_of_another_session_or_challenge_is_refused():
         verify_proof(PUBLIC, HANDSHAKE_SECRET, CHALLENGE[:-1], PROOF)
 
 
+def test_a_short_challenge_is_padded_on_the_left_as_the_element_does():
+    crypto, private = PycaCrypto(), b"\x05" * 32
+    digest = crypto.hash(HashAlgorithm.SHA256, HANDSHAKE_SECRET + bytes(31) + b"\x01")
+    proof = crypto.ecdsa_sign(Curve.SECP256K1, private, digest)
+    public = crypto.public_key(Curve.SECP256K1, private)
+    verify_proof(public, HANDSHAKE_SECRET, b"\x01", proof)
+    with pytest.raises(InvalidSignatureError):
+        verify_proof(public, HANDSHAKE_SECRET, b"\x01\x00", proof)
+
+
 def test_a_certificate_verifies_and_a_changed_one_does_not():
     verify_certificate(AUTHORITY, PUBLIC, CERTIFICATE)
-    for broken in (bytes(64), CERTIFICATE[:-1], CERTIFICATE[:-1] + b"\0", CERTIFICATE + b"\0"):
+    for broken in (
+        bytes(64),
+        CERTIFICATE[:-1],
+        CERTIFICATE[:-1] + b"\0",
+        CERTIFICATE + b"\0",
+        b"\1" * 400,
+    ):
         with pytest.raises(InvalidSignatureError):
             verify_certificate(AUTHORITY, PUBLIC, broken)
     with pytest.raises(InvalidSignatureError):
