@@ -128,7 +128,7 @@ def test_computes_an_hmac(open_element, algorithm):
     element = open_element()
     element.set_seed(2, b"key")
     assert element.hmac(2, b"message", algorithm=algorithm) == hmac.digest(
-        b"key", b"message", algorithm.value
+        b"key", b"message", algorithm.hashlib_name
     )
 
 
