@@ -30,24 +30,20 @@ def name_of(wire: str, limits: str, commands: str) -> str:
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
-    """A node with an element of each kind, and one with published keys."""
+    """A node with an element of each kind, and two with published keys."""
     with configured_node(tmp_path_factory.mktemp("kinds"), 0) as running:
-        for wire, limits, commands in SETTINGS:
-            create(running, name_of(wire, limits, commands), wire, limits, commands)
+        for kind in SETTINGS:
+            plan = dict(zip(("wire", "limits", "commands"), kind, strict=True))
+            running.ask("element.create", {"sen": name_of(*kind), **plan})
         for wire in ("hardened", "compatible"):
-            made = create(running, f"demo-{wire[:4]}", wire, "wide", "iose", "--demo-keys")
+            made = iose(
+                *("element", "create", "--sen", f"demo-{wire[:4]}", "--wire", wire),
+                *("--demo-keys", "--data", str(running.folder)),
+            )
+            assert made.returncode == 0, made.stderr
             assert "published" in made.stderr, "a warning"
         running.refresh_elements()
         yield running
-
-
-def create(node, sen: str, wire: str, limits: str, commands: str, *options: str):
-    made = iose(
-        "element", "create", "--sen", sen, "--data", str(node.folder), *options,
-        *("--wire", wire, "--limits", limits, "--commands", commands),
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    return made
 
 
 @pytest.mark.parametrize(("wire", "limits", "commands"), SETTINGS)
