@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole node as its user meets it: ``iose up``, OpenSSL as the client, processes killed."""
 
+import json
 import os
 import re
 import signal
@@ -48,7 +49,15 @@ def ask_with_openssl(node: RunningNode, *lines: str, index: int = 0) -> list[str
 
 @pytest.fixture
 def node(tmp_path: Path):
+    """A node that a test may hurt."""
     with running_node(tmp_path / "data") as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory):
+    """A node that is only looked at."""
+    with running_node(tmp_path_factory.mktemp("shared") / "data") as node:
         yield node
 
 
@@ -56,13 +65,17 @@ def processes(node: RunningNode) -> dict[str, int]:
     return {item["name"]: item["pid"] for item in node.status()["processes"]}
 
 
-def test_up_announces_one_line_with_the_documented_fields(node: RunningNode):
-    assert node.ready.keys() == {"ready", "front", "racs", "pki", "elements"}
-    assert (node.ready["ready"], node.ready["racs"], node.ready["pki"]) == (True, None, None)
-    assert [item["sen"] for item in node.ready["elements"]] == ["key1.com", "key2.com", "key3.com"]
-    for item in node.ready["elements"]:
+def test_up_announces_one_line_with_the_documented_fields(shared: RunningNode):
+    assert shared.ready.keys() == {"ready", "front", "racs", "pki", "elements"}
+    assert (shared.ready["ready"], shared.ready["racs"], shared.ready["pki"]) == (True, None, None)
+    assert [item["sen"] for item in shared.ready["elements"]] == [
+        "key1.com",
+        "key2.com",
+        "key3.com",
+    ]
+    for item in shared.ready["elements"]:
         assert item.keys() == {"seid", "sen", "uri", "psk_identity"}
-        uri = rf"keyS://{item['sen']}:[0-9a-f]{{64}}@{node.ready['front']}/"
+        uri = rf"keyS://{item['sen']}:[0-9a-f]{{64}}@{shared.ready['front']}/"
         assert re.fullmatch(uri, item["uri"])
 
 
@@ -87,9 +100,9 @@ def test_what_up_tells_to_try_works_as_printed(tmp_path: Path, is_on_path):
     assert call.startswith("iose call" if is_on_path else f"{program} call")
 
 
-def test_openssl_is_answered_by_every_element(node: RunningNode):
+def test_openssl_is_answered_by_every_element(shared: RunningNode):
     for index in range(3):
-        assert "keystore" in ask_with_openssl(node, "?00", index=index)[0]
+        assert "keystore" in ask_with_openssl(shared, "?00", index=index)[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -149,33 +162,33 @@ def test_no_process_outlives_a_killed_supervisor(node: RunningNode):
         ]
 
 
-def test_a_second_node_on_the_same_folder_is_refused_with_the_pid_of_the_first(node: RunningNode):
-    result = iose("up", "--data", str(node.data), "--front", "127.0.0.1:0")
+def test_a_second_node_on_the_same_folder_is_refused_with_the_pid_of_the_first(shared: RunningNode):
+    result = iose("up", "--data", str(shared.data), "--front", "127.0.0.1:0")
     assert result.returncode == 1
-    assert f"in use by process {node.process.pid}" in result.stderr
+    assert f"in use by process {shared.process.pid}" in result.stderr
     assert "next:" in result.stderr
 
 
-def test_a_taken_port_is_an_error_and_leaves_nothing_running(node: RunningNode, tmp_path: Path):
-    result = iose("up", "--data", str(tmp_path / "other"), "--front", node.ready["front"])
+def test_a_taken_port_is_an_error_and_leaves_nothing_running(shared: RunningNode, tmp_path: Path):
+    result = iose("up", "--data", str(tmp_path / "other"), "--front", shared.ready["front"])
     assert result.returncode == 1
     assert "cannot listen" in result.stderr
     assert not (tmp_path / "other" / "control.sock").exists()
 
 
-def test_the_status_shows_who_holds_an_element_and_who_waits(node: RunningNode):
-    seid = node.ready["elements"][0]["seid"]
-    assert "keystore" in ask_with_openssl(node, "?00")[0]
-    status = node.status()
-    assert status["front"] == [node.ready["front"]]
-    assert status["counters"]["opened"] == 1
+def test_the_status_shows_who_holds_an_element_and_who_waits(shared: RunningNode):
+    seid = shared.ready["elements"][0]["seid"]
+    assert "keystore" in ask_with_openssl(shared, "?00")[0]
+    status = shared.status()
+    assert status["front"] == [shared.ready["front"]]
+    assert status["counters"]["opened"] >= 1
     element = next(item for item in status["elements"] if item["seid"] == seid)
     assert element.keys() == {
         "seid", "sen", "state", "is_served", "holder", "waiting",
         "sessions", "failures", "is_degraded", "retry_in_s",
     }  # fmt: skip
     assert (element["is_served"], element["state"]) == (True, "ready")
-    assert node.psk() not in str(status)
+    assert shared.psk() not in str(status)
 
 
 def test_elements_come_and_go_while_the_node_runs(node: RunningNode):
@@ -242,3 +255,20 @@ def test_node_run_takes_a_file_and_reloads_it(tmp_path: Path):
             process.kill()
     assert log.stat().st_mode & 0o777 == 0o600
     assert "psk" not in log.read_text()
+
+
+def test_of_two_first_starts_on_one_folder_one_has_it_and_nothing_is_lost(tmp_path: Path):
+    words = tmp_path / "words"
+    words.write_text("a long passphrase\n")
+    options = ["--front", "127.0.0.1:0", "--elements", "1", "--passphrase-file", str(words)]
+    command = [*PROGRAM, "up", "--json", "--data", str(tmp_path / "data"), *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as one, subprocess.Popen(command, **pipes) as other:
+        until(lambda: one.poll() is not None or other.poll() is not None)
+        loser, winner = (one, other) if one.poll() is not None else (other, one)
+        assert (loser.returncode, "in use by process" in loser.stderr.read()) == (1, True)
+        ready = json.loads(winner.stdout.readline())
+        winner.terminate()
+    with running_node(tmp_path / "data", *options[2:]) as again:
+        assert again.ready["elements"][0]["seid"] == ready["elements"][0]["seid"]
+        assert again.psk() == ready["elements"][0]["uri"].split(":")[2].partition("@")[0]
