@@ -73,7 +73,7 @@ def test_wrong_key_and_wrong_identity_look_alike(node, element):
         with WireClient(node, wrong) as client:
             assert not client.handshake()
             client.rest()
-            line = node.ended(client.address)
+            line = client.ended()
             seen.append((client.received, line["reason"], line["status"], line["apdus"]))
     assert len(set(seen)) == 1
     assert seen[0][0] == bytes.fromhex("15030300020233")
@@ -143,7 +143,7 @@ def test_a_record_header_larger_than_any_record_ends_the_session(node, element):
         assert client.handshake()
         client.write(b"\x17\x03\x03" + (16_641).to_bytes(2, "big"))
         assert client.rest() == b"", "the element has spoken: a plaintext alert would be an error"
-        assert node.ended(client.address)["reason"] == "record_overflow"
+        assert client.ended()["reason"] == "record_overflow"
     assert_serves(node, element)
 
 
@@ -158,7 +158,7 @@ def test_the_largest_record_is_served_and_one_more_byte_is_not(node, element):
         assert client.answer() == line[3:]
         client.write(b"\x17\x03\x03" + (16_641).to_bytes(2, "big") + bytes(16_641))
         client.rest()
-        assert node.ended(client.address)["reason"] == "record_overflow"
+        assert client.ended()["reason"] == "record_overflow"
 
 
 def test_a_hello_without_end_is_refused(node, element):
@@ -170,7 +170,7 @@ def test_a_hello_without_end_is_refused(node, element):
         for one in records:
             client.write(b"\x16\x03\x01" + len(one).to_bytes(2, "big") + one)
         assert client.rest() == bytes.fromhex("15030300020216")  # record_overflow
-        assert node.ended(client.address)["reason"] == "record_overflow"
+        assert client.ended()["reason"] == "record_overflow"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_what_is_no_hello_gets_decode_error(node, element, data):
     with WireClient(node, element) as client:
         client.write(data)
         assert client.rest() == bytes.fromhex("15030300020232")
-        line = node.ended(client.address)
+        line = client.ended()
         assert (line["reason"], line["apdus"]) == ("malformed_hello", 0)
 
 
@@ -200,7 +200,7 @@ def test_a_second_hello_on_an_open_session_is_refused(node, element):
         client.write(client.sent[0])
         client.rest()
         assert client.alert is AlertDescription.UNEXPECTED_MESSAGE
-        assert node.ended(client.address)["status"] == "9002"
+        assert client.ended()["status"] == "9002"
 
 
 def test_a_replayed_record_is_refused(node, element):
@@ -223,7 +223,7 @@ def test_a_replayed_session_opens_nothing(node, element):
         assert flight[0][5] == HandshakeType.SERVER_HELLO, "the binder is right"
         assert flight[-1][0] == ContentType.APPLICATION_DATA
         assert len(flight[-1]) == 24, "an alert, under keys nobody has"
-        line = node.ended(thief.address)
+        line = thief.ended()
         assert (line["reason"], line["status"]) == ("element_closed", "9002")
 
 
@@ -254,7 +254,7 @@ def test_who_waits_too_long_is_told_so(quick_node):
         assert not second.handshake()
         assert second.alert is AlertDescription.INTERNAL_ERROR
         assert second.received == bytes.fromhex("15030300020250")
-        assert quick_node.ended(second.address)["reason"] == "queue_timeout"
+        assert second.ended()["reason"] == "queue_timeout"
 
 
 def test_a_hello_and_then_silence_frees_the_element(quick_node):
@@ -263,7 +263,7 @@ def test_a_hello_and_then_silence_frees_the_element(quick_node):
         silent.start()
         until(lambda: quick_node.element_status("key1.com")["holder"], "the silent client")
         assert len(split_records(silent.drain())) >= 3
-        line = quick_node.ended(silent.address)
+        line = silent.ended()
         assert (line["reason"], line["sen"]) == ("handshake_timeout", "key1.com")
         assert QUICK["handshake_s"] <= line["duration"] < QUICK["session_s"]
     assert_serves(quick_node, element)
@@ -274,7 +274,7 @@ def test_a_part_of_a_hello_and_then_silence_never_reaches_an_element(quick_node,
     with WireClient(quick_node, quick_node["key1.com"]) as silent:
         silent.write(hello_record(b"key1.com", padding=100)[:size])
         assert silent.rest() == b""
-        line = quick_node.ended(silent.address)
+        line = silent.ended()
         assert (line["reason"], line["apdus"]) == ("first_record_timeout", 0)
 
 
@@ -284,7 +284,7 @@ def test_silence_on_an_open_session_ends_it(quick_node):
         assert client.call(b"?00")
         assert client.rest() == b""
         assert client.alert is None
-        assert quick_node.ended(client.address)["reason"] == "idle_timeout"
+        assert client.ended()["reason"] == "idle_timeout"
 
 
 def test_no_session_is_for_ever(quick_node):
@@ -292,7 +292,7 @@ def test_no_session_is_for_ever(quick_node):
         assert client.handshake()
         while client.call(b"?00"):
             pass
-        line = quick_node.ended(client.address)
+        line = client.ended()
         assert line["reason"] == "session_timeout"
         assert QUICK["session_s"] <= line["duration"] < 2 * QUICK["session_s"]
 
@@ -304,7 +304,7 @@ def test_a_trickling_client_does_not_prolong_its_hello(quick_node):
         while sent < len(hello) and not client.hears_within(0.01):
             client.write_anyway(hello[sent : sent + 1])
             sent += 1
-        assert quick_node.ended(client.address)["reason"] == "first_record_timeout"
+        assert client.ended()["reason"] == "first_record_timeout"
         assert sent < len(hello)
 
 
@@ -319,7 +319,7 @@ def test_a_client_gone_mid_command(node):
             client.engine.send_data(b"?01" + b"x" * 100 + b"\n")
             client.write(client.engine.data_to_send()[:cut])
             client.reset()
-        assert node.ended(client.address)["reason"] == "client_gone"
+        assert client.ended()["reason"] == "client_gone"
         assert_serves(node, element)
 
 
@@ -330,7 +330,7 @@ def test_a_client_gone_before_its_answer(node):
         assert client.call(b"c00") == b"OK"
         client.say(b"g00")
         client.reset()
-    assert node.ended(client.address)["reason"] in {"client_gone", "client_closed"}
+    assert client.ended()["reason"] in {"client_gone", "client_closed"}
     with WireClient(node, element) as again:
         assert again.handshake()
         public = again.call(b"p00")
@@ -342,7 +342,7 @@ def test_a_client_that_closes_without_goodbye(node, element):
         assert client.handshake()
         client.half_close()
         client.rest()
-        assert node.ended(client.address)["reason"] == "client_closed"
+        assert client.ended()["reason"] == "client_closed"
     assert_serves(node, element)
 
 
@@ -358,7 +358,7 @@ def test_a_client_that_never_reads_holds_nobody_up(node):
             assert written < 2_000, "somebody keeps all that in memory"
         assert_serves(node, node["key1.com"])
         client.reset()
-    assert node.ended(client.address)["reason"] == "client_gone"
+    assert client.ended()["reason"] == "client_gone"
     assert_serves(node, greedy)
 
 

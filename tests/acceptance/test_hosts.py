@@ -52,7 +52,7 @@ def test_a_killed_host_ends_its_sessions_and_no_others(own_node):
         assert len(alive) == len(dead) == 2
         for sen in dead:
             assert clients[sen].rest() == b"", "no alert: only the element could make one"
-            line = node.ended(clients[sen].address)
+            line = clients[sen].ended()
             assert (line["reason"], line["sen"]) == ("element_failed", sen)
         assert node.wait_logged("element.failed")["error"].endswith("the element host went away")
         assert node.wait_logged("process", what="ended")["number"] == -signal.SIGKILL
@@ -107,7 +107,7 @@ def test_a_frozen_host_is_waited_for_within_limits(tmp_path):
             with WireClient(node, element) as client:
                 assert not client.handshake()
                 assert client.received == b""
-                assert node.ended(client.address)["reason"] == "handshake_timeout"
+                assert client.ended()["reason"] == "handshake_timeout"
             assert node.element_status("key1.com")["is_served"], "the node itself answers"
         finally:
             os.kill(host, signal.SIGCONT)

@@ -38,7 +38,7 @@ def test_a_hybrid_session_serves(node, group, suite):
         assert group.to_bytes(2, "big") + server_share.to_bytes(2, "big") in server_hello
         assert client.call(b"?01through the hybrid") == b"through the hybrid"
         assert client.goodbye() is AlertDescription.CLOSE_NOTIFY
-    assert node.ended(client.address)["reason"] == "element_closed"
+    assert client.ended()["reason"] == "element_closed"
 
 
 @pytest.mark.parametrize("group", SHARES, ids=lambda group: group.name)

@@ -173,7 +173,7 @@ def assert_refused_hello(node, element, spoiled_at, spoil) -> None:
         except TlsPeerError:
             opened = True  # the element answered a hello that is not ours
         assert not opened, f"byte {spoiled_at}"
-        line = node.ended(client.address)
+        line = client.ended()
         place = f"byte {spoiled_at}: {client.alert} {line}"
         if client.alert is None:
             assert line["reason"] == "client_closed", place
@@ -212,7 +212,7 @@ def test_a_hello_cut_off_anywhere_opens_nothing(node, element):
             client.start()
             client.half_close()
             assert client.drain() == b""
-            line = node.ended(client.address)
+            line = client.ended()
             assert (line["reason"], line["apdus"]) == ("client_closed", 0)
 
 
@@ -258,7 +258,7 @@ def test_no_byte_of_what_follows_the_hello_may_be_flipped(node, element, number)
             client.handshake()  # our side believes it is open: the element tells otherwise
             client.half_close()
             client.rest()
-            line = node.ended(client.address)
+            line = client.ended()
             assert line["reason"] in {
                 "element_closed",
                 "client_closed",  # a length that promises more than comes
@@ -289,7 +289,7 @@ def test_a_spoiled_command_is_never_obeyed(node, element, change):
         client.say(b"Z1Fafter")
         client.half_close()
         client.rest()
-        line = node.ended(client.address)
+        line = client.ended()
     if change == "cut off":
         assert line["reason"] == "client_closed"
         assert client.alert is None

@@ -53,6 +53,8 @@ class WireClient:
         config = EngineConfig(crypto, OsRng(), key_log=self._keep_secret, **engine)
         psk = PreSharedKey(element.identity.encode(), element.psk)
         self.engine = ClientEngine(ClientConfig(config, psk, server_name=element.sen or None))
+        self._node = node
+        self._log_mark = node.log_mark()  # a port is soon used again
         self._socket = socket.create_connection(node.address, PATIENCE_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address: tuple[str, int] = self._socket.getsockname()
@@ -62,6 +64,11 @@ class WireClient:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+    def ended(self) -> dict[str, Any]:
+        """Return the node's word on how this session ended, when it is there."""
+        peer = "{}:{}".format(*self.address[:2])
+        return self._node.wait_logged("session.ended", self._log_mark, peer=peer)
 
     def start(self) -> None:
         """Send the ClientHello."""

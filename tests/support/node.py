@@ -135,10 +135,6 @@ class LoggedNode:
         lines = until(lambda: self.logged(event, since, **expected), f"{event} {expected}")
         return lines[0]
 
-    def ended(self, peer: tuple[str, int]) -> dict[str, Any]:
-        """Return the line about the end of one client's session."""
-        return self.wait_logged("session.ended", peer="{}:{}".format(*peer[:2]))
-
 
 def read_access(told: Mapping[str, str]) -> NodeElement:
     """Return how to reach an element, from what a node tells its owner."""
