@@ -5,8 +5,12 @@ import sys
 from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
+from typing import Final
 
+from iose.cli.output import warn
 from iose.runtime.errors import ConfigurationError
+
+OTHERS_MAY_READ: Final = 0o044
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +42,14 @@ class PassphraseOptions:
 
 
 def read_passphrase_file(path: Path) -> str:
-    """Return the first line of a file.
+    """Return the first line of a file; one that others can read is warned of.
 
     Raises:
         ConfigurationError: It cannot be read, or is empty.
     """
     try:
+        if path.stat().st_mode & OTHERS_MAY_READ:
+            warn(f"the passphrase file {path} can be read by others", f"chmod 600 {path}")
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"the passphrase file {path} cannot be read") from error

@@ -120,7 +120,8 @@ async def connect_control(folder: DataFolder) -> AsyncIterator[JsonChannel]:
     """Give a channel to the node that runs on a data folder.
 
     Raises:
-        ControlError: No node of this user runs there.
+        ConfigurationError: The folder cannot be looked at.
+        ControlError: No node of this user runs there, or not yet, or not any more.
     """
     foreign = f"the node on {folder.path} belongs to another user"
     try:
@@ -130,6 +131,10 @@ async def connect_control(folder: DataFolder) -> AsyncIterator[JsonChannel]:
     except PermissionError:
         raise ControlError(foreign, hint=FOREIGN_HINT) from None
     except OSError:
+        if folder.is_locked():
+            raise ControlError(
+                f"the node on {folder.path} is starting or stopping", hint="try again in a moment"
+            ) from None
         raise ControlError(
             f"no node runs on {folder.path}", hint="start one with 'iose up', or give --data DIR"
         ) from None

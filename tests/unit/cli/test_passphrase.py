@@ -51,3 +51,14 @@ def test_a_file_without_a_passphrase_is_refused(tmp_path: Path, content: bytes):
     (tmp_path / "words").write_bytes(content)
     with pytest.raises(ConfigurationError, match="passphrase file"):
         read_passphrase_file(tmp_path / "words")
+
+
+@pytest.mark.parametrize(("mode", "is_warned"), [(0o600, False), (0o640, True), (0o604, True)])
+def test_a_file_that_others_can_read_is_warned_of(tmp_path: Path, capsys, mode, is_warned):
+    file = tmp_path / "words"
+    file.write_text("the words\n")
+    file.chmod(mode)
+    assert read_passphrase_file(file) == "the words"
+    err = capsys.readouterr().err
+    assert ("can be read by others" in err) == is_warned
+    assert "the words" not in err

@@ -214,6 +214,20 @@ def test_a_folder_closed_to_us_says_so(tmp_path: Path, monkeypatch):
         run(scenario)
 
 
+def test_a_node_that_starts_or_stops_is_told_from_none(tmp_path: Path):
+    folder = DataFolder(tmp_path)
+    lock = folder.hold()
+
+    async def scenario():
+        async with connect_control(folder):
+            pass
+
+    with pytest.raises(ControlError, match="starting or stopping") as caught:
+        run(scenario)
+    assert "again" in caught.value.hint
+    lock.release()
+
+
 def test_a_folder_without_a_node_says_so(tmp_path: Path):
     async def scenario():
         async with connect_control(DataFolder(tmp_path)):
