@@ -120,7 +120,7 @@ class Node:
             self._config = previous
             configure_logs(previous.log)
             raise ConfigurationError(str(error), hint="correct the configuration file") from error
-        front.config = replace(front_config(self._config), listen=front.config.listen)
+        front.configure(front_config(self._config))
         return {}
 
     def _routes(self, current: RoutingTable | None) -> list[ElementRoute]:

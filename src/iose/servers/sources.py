@@ -2,11 +2,13 @@
 """How many connections, and how often, one source address may make (iose-server.md §12.5)."""
 
 import ipaddress
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
 IPV6_SITE_BITS: Final = 64  # one customer's network: addresses inside it cost nothing
-TABLE_LIMIT: Final = 65_536  # sources remembered; beyond it the idle ones are forgotten
+LOOPBACK_SITE: Final = "::/64"
+IDLE_LIMIT: Final = 65_536  # sources remembered without a connection, about 16 MB of them
 
 
 def source_of(address: str) -> str:
@@ -19,53 +21,82 @@ def source_of(address: str) -> str:
     return str(ipaddress.IPv6Network((parsed, IPV6_SITE_BITS), strict=False))
 
 
+def is_loopback(source: str) -> bool:
+    """Return whether a source is this machine itself."""
+    return source.startswith("127.") or source == LOOPBACK_SITE
+
+
+@dataclass(slots=True)
+class TokenBucket:
+    """So many at once, and so many more per second.
+
+    Attributes:
+        tokens: What is left at ``seen``.
+        seen: When it was last asked.
+    """
+
+    tokens: float
+    seen: float
+
+    def take(self, now: float, *, rate: float, burst: float) -> bool:
+        """Take one token, and say whether there was one."""
+        self.tokens = min(burst, self.tokens + (now - self.seen) * rate)
+        self.seen = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
 @dataclass(slots=True)
 class _Source:
     connections: int
-    tokens: float
-    seen: float
+    bucket: TokenBucket
 
 
 class SourceLimits:
     """A count of open connections and a token bucket of new ones, per source.
 
-    Args:
+    The rate does not bind this machine itself, which has other ways to keep itself busy.
+
+    Attributes:
         connections: Most connections at once.
         rate: New connections per second in the long run.
         burst: New connections at once after a pause.
     """
 
     def __init__(self, *, connections: int, rate: float, burst: int) -> None:
-        self._connections = connections
-        self._rate = rate
-        self._burst = float(burst)
-        self._sources: dict[str, _Source] = {}
+        self.connections = connections
+        self.rate = rate
+        self.burst = burst
+        self._active: dict[str, _Source] = {}
+        self._idle: OrderedDict[str, TokenBucket] = OrderedDict()  # longest idle first
 
     def admit(self, source: str, now: float) -> bool:
         """Say whether a new connection is within the limits, and count it if so."""
-        entry = self._sources.get(source)
+        entry = self._active.get(source)
         if entry is None:
-            if len(self._sources) >= TABLE_LIMIT:
-                self._forget_idle(now)
-            entry = self._sources[source] = _Source(0, self._burst, now)
-        entry.tokens = min(self._burst, entry.tokens + (now - entry.seen) * self._rate)
-        entry.seen = now
-        if entry.connections >= self._connections or entry.tokens < 1:
-            return False
-        entry.tokens -= 1
-        entry.connections += 1
-        return True
+            bucket = self._idle.pop(source, None) or TokenBucket(self.burst, now)
+            entry = self._active[source] = _Source(0, bucket)
+        is_admitted = entry.connections < self.connections and (
+            is_loopback(source) or entry.bucket.take(now, rate=self.rate, burst=self.burst)
+        )
+        if is_admitted:
+            entry.connections += 1
+        self._settle(source, entry)
+        return is_admitted
 
     def leave(self, source: str) -> None:
         """Count an admitted connection as closed."""
-        entry = self._sources.get(source)
-        if entry is not None:
-            entry.connections -= 1
+        entry = self._active[source]
+        entry.connections -= 1
+        self._settle(source, entry)
 
-    def _forget_idle(self, now: float) -> None:
-        refill_s = self._burst / self._rate
-        self._sources = {
-            source: entry
-            for source, entry in self._sources.items()
-            if entry.connections or now - entry.seen < refill_s
-        }
+    def _settle(self, source: str, entry: _Source) -> None:
+        """Put a source without connections among the idle ones, of which it keeps so many."""
+        if entry.connections:
+            return
+        del self._active[source]
+        self._idle[source] = entry.bucket
+        if len(self._idle) > IDLE_LIMIT:
+            self._idle.popitem(last=False)

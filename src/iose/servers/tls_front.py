@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -42,8 +42,9 @@ class FrontConfig:
         drain_s: What open sessions get to end when the front stops.
         session_limit: Most connections at once.
         source_connections: Most connections of one source address at once.
-        source_rate: New connections per second of one source address, in the long run.
-        source_burst: New connections at once of one source address.
+        source_rate: New connections per second of one source address, in the long run; this
+            machine's own addresses may go faster.
+        source_burst: New connections at once of one source address, after a pause.
     """
 
     listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 8888),)
@@ -57,8 +58,8 @@ class FrontConfig:
     drain_s: float = 5.0
     session_limit: int = 2048
     source_connections: int = 512
-    source_rate: float = 2000.0
-    source_burst: int = 2000
+    source_rate: float = 200.0
+    source_burst: int = 400
 
 
 @dataclass(slots=True)
@@ -163,6 +164,13 @@ class TlsFront:
             session.abort()
         self._servers.clear()
         log.info("front.stopped")
+
+    def configure(self, config: FrontConfig) -> None:
+        """Change the settings for the clients to come; where it listens stays."""
+        self.config = replace(config, listen=self.config.listen)
+        self._sources.connections = config.source_connections
+        self._sources.rate = config.source_rate
+        self._sources.burst = config.source_burst
 
     def reload(self, routes: Iterable[ElementRoute], default_sen: str | None = None) -> None:
         """Replace the elements; sessions that run keep theirs.

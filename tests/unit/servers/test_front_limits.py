@@ -2,11 +2,12 @@
 """What one client, or many, can take from a front: time, places, memory, lines of the log."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from iose.bridge.stream import EndReason
-from tests.support.front import FrontRig
+from tests.support.front import ALERT_BUSY, FrontRig
 
 pytestmark = pytest.mark.anyio
 
@@ -36,4 +37,20 @@ async def test_a_client_gone_before_it_was_accepted_counts_for_nobody(monkeypatc
         monkeypatch.setattr(rig.front, "admit", lambda session, _: admit(session, None))
         await rig.connect()
         assert await rig.ended() == ["client_gone"]
-        assert rig.front._sources._sources == {}
+        assert (rig.front._sources._active, list(rig.front._sources._idle)) == ({}, [])
+
+
+async def test_new_settings_hold_for_the_next_client():
+    async with FrontRig(source_connections=1, first_record_s=5.0) as rig:
+        first = await rig.connect()
+        await rig.until(lambda: rig.front._sessions)
+        config = replace(rig.front.config, source_connections=2, first_record_s=0.05)
+        rig.front.configure(config)
+        second, third = await rig.connect(), await rig.connect()
+        assert await third.rest() == ALERT_BUSY
+        assert await second.rest() == b""
+        assert await rig.ended(2) == ["source_limit", "first_record_timeout"]
+        await first.open()
+        config = replace(config, source_connections=1)
+        rig.front.configure(config)
+        assert await (await rig.connect()).rest() == ALERT_BUSY

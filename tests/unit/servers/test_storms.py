@@ -121,7 +121,7 @@ async def assert_nothing_is_left(rig, storm, tasks_before):
     await rig.until(lambda: asyncio.all_tasks() <= tasks_before)
     for lock in front.holders.locks.values():
         assert (lock.holder, lock.waiting, list(lock._queues)) == (None, 0, [])
-    assert all(entry.connections == 0 for entry in front._sources._sources.values())
+    assert front._sources._active == {}
     assert front.counters.accepted == sum(front.counters.ended.values())
     assert len(rig.logged("session.ended")) == front.counters.accepted
     assert rig.logged("session.fault") == []
