@@ -96,8 +96,12 @@ class StoreShelf:
             _remove_logs(path)  # of an element that was removed while the power went
             draft.replace(path)
             sync_folder(path.parent)
-        except OSError as error:
-            raise StoreError(f"{path.name} cannot be made: {error.strerror}") from error
+        except (OSError, StoreError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise StoreError(
+                f"{path.name} cannot be made: {reason}",
+                hint="see whether the disk of the data folder is full or broken",
+            ) from error
         finally:
             with suppress(OSError):  # the next start removes it
                 _remove(draft)
@@ -130,7 +134,7 @@ def _check_whole(path: Path) -> None:
         StoreError: It does.
     """
     if file_stamp(path) == 0:
-        raise StoreError(f"{path.name}: database or disk is full")
+        raise StoreError("database or disk is full")
 
 
 def _remove(path: Path) -> None:

@@ -156,8 +156,9 @@ def test_a_full_disk_refuses_a_new_element_and_leaves_nothing(node, monkeypatch)
         raise StoreError("database or disk is full")
 
     monkeypatch.setattr("iose.runtime.store.SqliteStore.write", refuse)
-    with pytest.raises(StoreError, match="full"):
+    with pytest.raises(StoreError, match="full") as caught:
         node.create("key2.com")
+    assert "disk" in caught.value.hint
     monkeypatch.undo()
     assert node.states() == {"key1.com": "ready"}
     assert len(list(node.folder.elements.iterdir())) == 1
