@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 TESTS ?= tests
 SHELL := bash
 
-.PHONY: help run test check setup style types layers docs coverage bench lock peers clean
+.PHONY: help run test check setup style types layers docs coverage fuzz soak bench lock peers clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -45,6 +45,12 @@ docs: $(DEV)
 coverage: $(DEV) peers ## Branch coverage of the rooms without I/O
 	@$(BIN)/coverage run -m pytest -q tests/unit tests/property
 	@$(BIN)/coverage report --skip-covered --include="$$(echo src/iose/{$(PURE_ROOMS)}/* src/iose/applet_api.py | tr ' ' ',')"
+
+fuzz: $(DEV) ## Feed every decoder FUZZ_RUNS inputs (20,000 if not said otherwise)
+	@IOSE_FUZZ_RUNS=$${FUZZ_RUNS:-20000} $(BIN)/python -m pytest -n $(TEST_WORKERS) tests/fuzz
+
+soak: $(DEV) ## Kill element hosts KILLS times at random instants (1,000 if not said otherwise)
+	@IOSE_KILLS=$${KILLS:-1000} $(BIN)/python -m pytest -s tests/acceptance/test_power.py
 
 bench: $(RUNTIME) ## Measure this machine
 	@$(BIN)/iose bench

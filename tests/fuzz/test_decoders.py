@@ -3,7 +3,7 @@
 
 Bounded here; longer with the number of inputs per decoder in IOSE_FUZZ_RUNS:
 
-    IOSE_FUZZ_RUNS=20000 make test TESTS=tests/fuzz
+    make fuzz FUZZ_RUNS=20000
 """
 
 import ast
