@@ -4,6 +4,7 @@
 import shlex
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -115,4 +116,5 @@ def _program() -> str:
 
 
 def _report(name: str, what: str, number: int) -> None:
-    print(f"iose: {name} {what} ({number})", file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody reads; the process it tells of is started again all the same
+        print(f"iose: {name} {what} ({number})", file=sys.stderr, flush=True)
