@@ -90,8 +90,6 @@ class ElementSession:
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the network; none at all means that the other side closed."""
-        if self._end is not None:
-            return
         ended_by: AlertDescription | None = None
         fault: TlsPeerError | None = None
         is_over = not data
