@@ -7,7 +7,6 @@ before the client's socket is.
 """
 
 import asyncio
-import socket
 from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
 
@@ -77,9 +76,6 @@ class FrontSession(asyncio.Protocol):
         stream = cast("asyncio.Transport", transport)  # uvloop's has no base of asyncio's
         self._transport = stream
         self.since = self._loop.time()
-        connection = stream.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         refusal = self._front.admit(self, stream.get_extra_info("peername"))
         if refusal is not None:
             self.end(refusal, BUSY_ALERT)
@@ -99,9 +95,7 @@ class FrontSession(asyncio.Protocol):
             self._wake()
         elif bridge.state is BridgeState.ROUTING:
             self._find_element()
-        if bridge.is_full and self._transport is not None and not self._is_read_paused:
-            self._transport.pause_reading()
-            self._is_read_paused = True
+        self._hold_back()
 
     def eof_received(self) -> bool:
         """Serve what the client sent before it closed, then end."""
@@ -234,6 +228,13 @@ class FrontSession(asyncio.Protocol):
             else:
                 self._front.note_success(route, health)
 
+    def _hold_back(self) -> None:
+        """Read no more of a client that is too far ahead; one that ended is read to its close."""
+        is_ahead = self._bridge.is_full and self._bridge.end is None
+        if is_ahead and not self._is_read_paused and self._transport is not None:
+            self._transport.pause_reading()
+            self._is_read_paused = True
+
     def _note_failure(self, error: TransportError, reason: EndReason) -> None:
         log.warning("element.failed", session=self.number, error=str(error))
         self._bridge.fail(reason, BUSY_ALERT)
@@ -270,9 +271,11 @@ class FrontSession(asyncio.Protocol):
             return
         if self._bridge.is_open and self.state is SessionState.HANDSHAKE:
             self._note_open()
+        had_element = self.state in (SessionState.HANDSHAKE, SessionState.OPEN)
         self.state = SessionState.ENDED
         self._front.session_ended(self, end.reason)
-        self._log_end(end)
+        if had_element or self._front.may_log_unserved():
+            self._log_end(end)
         transport = self._transport
         if transport is None:
             return

@@ -19,9 +19,14 @@ from iose.servers.front_session import BUSY_ALERT, FrontSession, SessionState
 from iose.servers.front_status import ClaimStatus, ElementStatus, FrontStatus, SessionStatus
 from iose.servers.holders import Claim, ElementHolders
 from iose.servers.routes import ElementHealth, ElementRoute, RoutingTable
-from iose.servers.sources import SourceLimits, source_of
+from iose.servers.sources import SourceLimits, TokenBucket, source_of
 
 BACKLOG: Final = 1024
+KEEPALIVE_S: Final = 15  # a vanished client is found before it has kept an element for long
+KEEPALIVE_PROBES: Final = 3
+UNSERVED_LINES: Final = 200  # lines at once on clients that never had an element
+UNSERVED_LINES_RATE: Final = 20.0  # more of them per second: a flood must not fill the disk
+FLOOD_REPORT_S: Final = 1.0
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.tls_front")
 
@@ -69,11 +74,13 @@ class FrontCounters:
     Attributes:
         accepted: Connections.
         opened: Sessions in which the element said that TLS is open.
+        unlogged: Ends that the log does not hold one by one, and has not been told of yet.
         ended: Ends, by reason.
     """
 
     accepted: int = 0
     opened: int = 0
+    unlogged: int = 0
     ended: Counter[str] = field(default_factory=Counter)
 
 
@@ -106,7 +113,8 @@ class TlsFront:
         )
         self._health: dict[str, ElementHealth] = {}
         self._sessions: dict[int, FrontSession] = {}
-        self._connections: set[FrontSession] = set()
+        self._connections: dict[FrontSession, None] = {}  # the oldest first
+        self._unserved_lines = TokenBucket(UNSERVED_LINES, 0.0)
         self._servers: list[asyncio.Server] = []
         self._is_draining = False
         self._is_empty = asyncio.Event()
@@ -145,6 +153,9 @@ class TlsFront:
         except OSError:
             await self.stop()
             raise
+        for server in self._servers:
+            for sock in server.sockets:
+                _keep_alive(sock)
         log.info("front.started", listening=self.addresses, elements=len(self.table.routes))
 
     async def stop(self) -> None:
@@ -163,6 +174,7 @@ class TlsFront:
         for session in list(self._connections):
             session.abort()
         self._servers.clear()
+        self._report_flood()
         log.info("front.stopped")
 
     def configure(self, config: FrontConfig) -> None:
@@ -203,7 +215,7 @@ class TlsFront:
         """Number and count a new session; say why it must end at once, if it must."""
         self.counters.accepted += 1
         session.number = self.counters.accepted
-        self._connections.add(session)
+        self._connections[session] = None
         self._sessions[session.number] = session
         if peername is None:  # the client went away while it waited to be accepted
             return EndReason.CLIENT_GONE
@@ -211,13 +223,12 @@ class TlsFront:
         session.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if self._is_draining:
             return EndReason.SHUTDOWN
-        if len(self._connections) > self.config.session_limit:
-            return EndReason.SESSION_LIMIT
         source = source_of(host)
         if not self._sources.admit(source, session.since):
             return EndReason.SOURCE_LIMIT
         session.source = source
-        return None
+        has_room = len(self._connections) <= self.config.session_limit or self._make_room(session)
+        return None if has_room else EndReason.SESSION_LIMIT
 
     def session_ended(self, session: FrontSession, reason: EndReason) -> None:
         """Count an end."""
@@ -227,10 +238,21 @@ class TlsFront:
             self._is_empty.set()
 
     def leave(self, session: FrontSession) -> None:
-        """Forget a connection that is closed."""
-        self._connections.discard(session)
+        """Forget a connection that is closed, or as good as closed."""
+        self._connections.pop(session, None)
         if session.source:
             self._sources.leave(session.source)
+            session.source = ""
+
+    def may_log_unserved(self) -> bool:
+        """Say whether the log has room for a client that never had an element; count it if not."""
+        rate, burst = UNSERVED_LINES_RATE, UNSERVED_LINES
+        if self._unserved_lines.take(self.loop.time(), rate=rate, burst=burst):
+            return True
+        if not self.counters.unlogged:
+            self.loop.call_later(FLOOD_REPORT_S, self._report_flood)
+        self.counters.unlogged += 1
+        return False
 
     def health(self, route: ElementRoute) -> ElementHealth:
         """Return how an element has been doing."""
@@ -251,6 +273,22 @@ class TlsFront:
         health.sessions += 1
         if health.failures and health.note_success():
             log.info("element.recovered", seid=route.seid, sen=route.sen)
+
+    def _make_room(self, newcomer: FrontSession) -> bool:
+        """Drop the oldest connection that has not got as far as asking for an element."""
+        dispensable = (SessionState.HELLO, SessionState.ENDED)
+        for session in self._connections:
+            if session.state in dispensable and session is not newcomer:
+                session.end(EndReason.SESSION_LIMIT)
+                session.abort()
+                self.leave(session)
+                return True
+        return False
+
+    def _report_flood(self) -> None:
+        if self.counters.unlogged:
+            log.warning("front.flooded", unlogged=self.counters.unlogged)
+            self.counters.unlogged = 0
 
     async def _wait_empty(self, seconds: float) -> None:
         self._is_empty.clear()
@@ -276,6 +314,14 @@ class TlsFront:
             sessions=health.sessions,
             retry_in_s=max(0.0, health.retry_at - now),
         )
+
+
+def _keep_alive(listener: socket.socket) -> None:
+    """Have the system ask silent clients whether they are there; connections inherit it."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
 
 
 def _claim_status(claim: Claim, for_s: float) -> ClaimStatus:

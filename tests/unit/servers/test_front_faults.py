@@ -387,10 +387,25 @@ async def test_too_many_connections_of_one_address():
 
 async def test_too_many_connections_in_all():
     async with FrontRig(session_limit=1) as rig:
-        first, second = await rig.connect(), await rig.connect()
+        first = await rig.connect()
+        await first.open()
+        second = await rig.connect()
         assert await second.rest() == ALERT_BUSY
         assert await rig.ended() == ["session_limit"]
-        await first.open()
+        assert await first.call(b"x") == b"x"
+
+
+async def test_silent_client_makes_room_where_there_are_too_many():
+    async with FrontRig(session_limit=2) as rig:
+        serving, silent = await rig.connect(), await rig.connect()
+        await serving.open()
+        newcomer = await rig.connect()
+        with contextlib.suppress(ConnectionError):
+            assert await silent.rest() == b""
+        assert await rig.ended() == ["session_limit"]
+        await newcomer.send(hello_record(b"key9.com"))
+        assert await newcomer.rest() == ALERT_UNKNOWN
+        assert await serving.call(b"x") == b"x"
 
 
 # --- elements that fail --------------------------------------------------------------
