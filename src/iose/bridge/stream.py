@@ -115,6 +115,13 @@ class StreamBridge:
 
     Args:
         is_silent: Close without alerts, as the published servers do.
+
+    Attributes:
+        state: What it waits for.
+        server_name: The name asked for, once it is known.
+        end: How the session ended, once it has.
+        is_open: Whether the element has said that TLS is open.
+        has_spoken: Whether the element has answered the client with a byte.
     """
 
     def __init__(self, *, is_silent: bool = False) -> None:
@@ -131,7 +138,7 @@ class StreamBridge:
         self._records: deque[bytes] = deque()
         self._plan: list[_StepKind] = []
         self._output = b""
-        self._has_spoken = False
+        self.has_spoken = False
 
     @property
     def is_full(self) -> bool:
@@ -236,7 +243,7 @@ class StreamBridge:
         self._records.clear()
         self._hello.clear()
         self._buffer = b""
-        if alert is not None and not self._has_spoken and not self._is_silent:
+        if alert is not None and not self.has_spoken and not self._is_silent:
             self._output += plaintext_alert(alert)
 
     def _take_records(self) -> None:
@@ -317,7 +324,7 @@ class StreamBridge:
             return
         if response.data:
             self._output += response.data
-            self._has_spoken = True
+            self.has_spoken = True
         if status == StatusWord.TLS_OPEN:
             self.is_open = True
         elif status == StatusWord.TLS_CLOSED:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from iose.servers.tls_front import TlsFront
 
 NAME_SHOWN: Final = 64  # characters of an unknown name that a log line repeats
+HALF_OPEN_S: Final = 3.0  # silence in a handshake, while others wait for the element
+HALF_OPEN_STEP_S: Final = 0.5  # how soon it is seen that others wait
+DRAIN_IDLE_S: Final = 1.0  # silence on an open session, while the front stops
 LINGER_S: Final = 1.0  # for the client to read the last bytes; a reset would take them away
 LINGER_INPUT_LIMIT: Final = 65_536
 BUSY_ALERT: Final = AlertDescription.INTERNAL_ERROR  # iose-server.md §5.2
@@ -64,6 +67,7 @@ class FrontSession(asyncio.Protocol):
         self._timer_at = 0.0
         self._deadline = 0.0
         self._deadline_reason = EndReason.FIRST_RECORD_TIMEOUT
+        self._handshake_end = 0.0
         self._has_client_closed = False
         self._is_write_blocked = False
         self._is_read_paused = False
@@ -143,10 +147,9 @@ class FrontSession(asyncio.Protocol):
         """Write what the element answered; wait while the client does not read."""
         if self._transport is not None and data:
             self._transport.write(data)
-        if self._bridge.is_open:
-            if self.state is SessionState.HANDSHAKE:
-                self._note_open()
-            self._set_deadline(EndReason.IDLE_TIMEOUT, self._config.idle_s)
+        if self._bridge.is_open and self.state is SessionState.HANDSHAKE:
+            self._note_open()
+        self._limit_silence()
         while self._is_write_blocked and self._bridge.end is None:
             await self._sleep()
 
@@ -155,6 +158,13 @@ class FrontSession(asyncio.Protocol):
         if self._bridge.end is None:
             self._bridge.fail(reason, alert)
             self._stop()
+
+    def drain(self) -> None:
+        """End a session that has not got far, and soon one that has nothing to say."""
+        if self.state in (SessionState.HELLO, SessionState.QUEUED):
+            self.end(EndReason.SHUTDOWN, BUSY_ALERT)
+        elif self._bridge.end is None:
+            self._limit_silence()
 
     def abort(self) -> None:
         """Drop the connection without waiting for the client."""
@@ -207,7 +217,8 @@ class FrontSession(asyncio.Protocol):
 
     async def _serve(self, route: ElementRoute) -> None:
         self.state = SessionState.HANDSHAKE
-        self._set_deadline(EndReason.HANDSHAKE_TIMEOUT, self._config.handshake_s)
+        self._handshake_end = self._loop.time() + self._config.handshake_s
+        self._limit_silence()
         health = self._front.health(route)
         try:
             connection = await route.reader.connect()
@@ -216,6 +227,10 @@ class FrontSession(asyncio.Protocol):
             finally:
                 self.apdus = connection.apdus
                 await connection.close()
+        except asyncio.CancelledError:
+            if self._bridge.has_spoken:
+                self._front.note_success(route, health)
+            raise
         except NoReaderError as error:
             self._note_failure(error, EndReason.ELEMENT_UNAVAILABLE)
         except TransportError as error:
@@ -315,6 +330,16 @@ class FrontSession(asyncio.Protocol):
         if self._discarded > LINGER_INPUT_LIMIT and self._transport is not None:
             self._transport.abort()
 
+    def _limit_silence(self) -> None:
+        """Bound the time until the client speaks next, or the element on its behalf."""
+        if self.state is SessionState.HANDSHAKE:
+            left = self._handshake_end - self._loop.time()
+            self._set_deadline(EndReason.HANDSHAKE_TIMEOUT, min(left, HALF_OPEN_S))
+        elif self._front.is_draining:
+            self._set_deadline(EndReason.SHUTDOWN, min(self._config.idle_s, DRAIN_IDLE_S))
+        else:
+            self._set_deadline(EndReason.IDLE_TIMEOUT, self._config.idle_s)
+
     def _set_deadline(self, reason: EndReason, seconds: float) -> None:
         when = self._loop.time() + seconds
         last = self.since + self._config.session_s
@@ -337,10 +362,21 @@ class FrontSession(asyncio.Protocol):
         self._timer = None
         if self._bridge.end is not None:
             return
-        reason = self._deadline_reason
-        if self._loop.time() < self._deadline:
+        now, reason = self._loop.time(), self._deadline_reason
+        is_elements_turn = self._wakeup is None
+        if now < self._deadline:
             self._arm_timer()
-        elif reason is EndReason.IDLE_TIMEOUT and self._wakeup is None:
-            self._set_deadline(reason, self._config.idle_s)  # it is the element that takes long
+        elif reason in (EndReason.IDLE_TIMEOUT, EndReason.SHUTDOWN) and is_elements_turn:
+            self._limit_silence()
+        elif (
+            reason is EndReason.HANDSHAKE_TIMEOUT
+            and now < self._handshake_end
+            and (is_elements_turn or not self._is_awaited())
+        ):
+            self._set_deadline(reason, min(self._handshake_end - now, HALF_OPEN_STEP_S))
         else:
             self.end(reason, BUSY_ALERT if reason is EndReason.QUEUE_TIMEOUT else None)
+
+    def _is_awaited(self) -> bool:
+        """Return whether others wait for this session's element."""
+        return self.route is not None and self._front.holders.lock(self.route.seid).waiting > 0

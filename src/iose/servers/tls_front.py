@@ -41,10 +41,12 @@ class FrontConfig:
         is_silent: Close without alerts, as the published servers do.
         first_record_s: From accept to the whole ClientHello.
         queue_wait_s: Longest wait for an element that serves another session.
-        handshake_s: From getting the element to its word that TLS is open.
+        handshake_s: From getting the element to its word that TLS is open; while others wait, a
+            silence of 3 s is enough to lose it.
         idle_s: Between two records on an open session.
         session_s: From accept, whatever happens.
-        drain_s: What open sessions get to end when the front stops.
+        drain_s: What open sessions get to end when the front stops; those that say nothing for a
+            second end sooner.
         session_limit: Most connections at once.
         source_connections: Most connections of one source address at once.
         source_rate: New connections per second of one source address, in the long run; this
@@ -116,7 +118,7 @@ class TlsFront:
         self._connections: dict[FrontSession, None] = {}  # the oldest first
         self._unserved_lines = TokenBucket(UNSERVED_LINES, 0.0)
         self._servers: list[asyncio.Server] = []
-        self._is_draining = False
+        self.is_draining = False
         self._is_empty = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -159,14 +161,13 @@ class TlsFront:
         log.info("front.started", listening=self.addresses, elements=len(self.table.routes))
 
     async def stop(self) -> None:
-        """Stop accepting, give the sessions ``drain_s`` to end, then end them."""
-        self._is_draining = True
+        """Stop accepting, give the sessions that are busy ``drain_s`` to end, then end them."""
+        self.is_draining = True
         for server in self._servers:
             server.close()
         log.info("front.draining", sessions=len(self._sessions))
         for session in list(self._sessions.values()):
-            if session.state in (SessionState.HELLO, SessionState.QUEUED):
-                session.end(EndReason.SHUTDOWN, BUSY_ALERT)
+            session.drain()
         await self._wait_empty(self.config.drain_s)
         for session in list(self._sessions.values()):
             session.end(EndReason.SHUTDOWN, BUSY_ALERT)
@@ -200,7 +201,7 @@ class TlsFront:
         now = self.loop.time()
         return FrontStatus(
             listening=self.addresses,
-            is_draining=self._is_draining,
+            is_draining=self.is_draining,
             connections=len(self._connections),
             accepted=self.counters.accepted,
             opened=self.counters.opened,
@@ -221,7 +222,7 @@ class TlsFront:
             return EndReason.CLIENT_GONE
         host, port = peername[:2]
         session.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        if self._is_draining:
+        if self.is_draining:
             return EndReason.SHUTDOWN
         source = source_of(host)
         if not self._sources.admit(source, session.since):

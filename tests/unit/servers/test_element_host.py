@@ -430,7 +430,7 @@ async def test_works_no_more_for_a_node_that_does_not_read(path):
             writer.write(encode_request(ExchangeRequest(number, flags, "1", (step,))))
         await rig.until(lambda: any(one._is_blocked for one in rig.host._sessions))
         (session,) = [one for one in rig.host._sessions if one._is_blocked]
-        assert len(rig.element.commands) < 20
+        assert len(rig.element.commands) < 100  # what fits in the buffers on the way
         assert session._transport.get_write_buffer_size() < 200_000
         for number in range(1, count + 1):
             size = int.from_bytes(await asyncio.wait_for(reader.readexactly(4), PATIENCE_S), "big")

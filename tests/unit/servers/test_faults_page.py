@@ -9,6 +9,7 @@ from tests.support.shared import REPOSITORY
 PAGE = (REPOSITORY / "docs" / "faults.md").read_text()
 SOURCES = {
     "F": "tests/unit/servers/test_front_faults.py",
+    "L": "tests/unit/servers/test_front_limits.py",
     "H": "tests/unit/servers/test_element_host.py",
     "R": "tests/interop/front/test_real_elements.py",
     "O": "tests/interop/front/test_openssl.py",
@@ -20,7 +21,7 @@ def test_every_row_names_tests_that_exist():
     rows = [row for row in rows if not row.startswith("| fault")]
     assert len(rows) > 30
     for row in rows:
-        named = re.findall(r"([FHRO]) `(test_\w+)`", row)
+        named = re.findall(r"([FLHRO]) `(test_\w+)`", row)
         assert named or "test_tls_front.py" in row, row
         for letter, name in named:
             source = (REPOSITORY / SOURCES[letter]).read_text()

@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from iose.bridge.stream import BUFFER_LIMIT, EndReason
-from iose.servers import tls_front
-from iose.servers.front_session import LINGER_S
+from iose.servers import front_session, tls_front
+from iose.servers.front_session import LINGER_S, SessionState
 from iose.servers.tls_front import KEEPALIVE_PROBES, KEEPALIVE_S
-from tests.support.front import ALERT_BUSY, ALERT_DECODE, FrontRig
-from tests.support.scripted_connection import record
+from tests.support.client_hello import hello_record
+from tests.support.front import ALERT_BUSY, ALERT_DECODE, FINISHED, FrontRig
+from tests.support.scripted_connection import SERVER_HELLO, record
 
 pytestmark = pytest.mark.anyio
 
@@ -136,3 +137,109 @@ async def test_the_system_looks_for_clients_that_vanished():
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == KEEPALIVE_S
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == KEEPALIVE_PROBES
+
+
+def patient(monkeypatch, **limits):
+    for name, value in limits.items():
+        monkeypatch.setattr(front_session, name, value)
+
+
+async def test_a_silent_handshake_loses_the_element_to_those_who_wait(monkeypatch):
+    patient(monkeypatch, HALF_OPEN_S=0.05, HALF_OPEN_STEP_S=0.02)
+    async with FrontRig() as rig:
+        silent = await rig.connect()
+        await silent.send(hello_record(b"key1.com"))
+        assert await silent.receive(len(SERVER_HELLO)) == SERVER_HELLO
+        await asyncio.sleep(0.1)  # nobody waits: it may take its time
+        assert only_session(rig).state is SessionState.HANDSHAKE
+        other = await rig.connect()
+        await other.open()
+        assert await other.call(b"x") == b"x"
+        assert await rig.ended() == ["handshake_timeout"]
+
+
+async def test_a_handshake_is_not_silent_while_the_element_works(monkeypatch):
+    patient(monkeypatch, HALF_OPEN_S=0.05, HALF_OPEN_STEP_S=0.02)
+    async with FrontRig(queue_wait_s=5.0) as rig:
+        rig.readers[0].gate = gate = asyncio.Event()
+        first, second = await rig.connect(), await rig.connect()
+        await first.send(hello_record(b"key1.com") + FINISHED)
+        await rig.until(lambda: rig.front.holders.lock("1").holder)
+        await second.send(hello_record(b"key1.com"))
+        await rig.until(lambda: rig.front.holders.lock("1").waiting)
+        await asyncio.sleep(0.1)
+        gate.set()
+        assert await first.receive(len(SERVER_HELLO)) == SERVER_HELLO
+        assert await first.call(b"x") == b"x"
+
+
+async def test_each_flight_of_a_handshake_gets_its_own_time(monkeypatch):
+    patient(monkeypatch, HALF_OPEN_S=0.1, HALF_OPEN_STEP_S=0.05)
+    async with FrontRig() as rig:
+        first, second = await rig.connect(), await rig.connect()
+        await first.send(hello_record(b"key1.com"))
+        await first.receive(len(SERVER_HELLO))
+        await second.send(hello_record(b"key1.com"))
+        for _ in range(4):
+            await asyncio.sleep(0.05)
+            await first.send(record(b"\x01", 0x14))
+        await first.send(FINISHED)
+        assert await first.call(b"x") == b"x"
+
+
+async def test_an_idle_session_does_not_hold_up_a_front_that_stops(monkeypatch):
+    patient(monkeypatch, DRAIN_IDLE_S=0.05)
+    async with FrontRig(drain_s=5.0) as rig:
+        idle = await rig.connect()
+        await idle.open()
+        assert await idle.call(b"x") == b"x"
+        await asyncio.wait_for(rig.front.stop(), 2.0)
+        assert await idle.rest() == b""
+        assert await rig.ended() == ["shutdown"]
+
+
+async def test_a_session_that_speaks_or_waits_for_its_element_is_drained(monkeypatch):
+    patient(monkeypatch, DRAIN_IDLE_S=0.1)
+    async with FrontRig(drain_s=5.0) as rig:
+        client = await rig.connect()
+        await client.open()
+        assert await client.call(b"x") == b"x"
+        stopping = asyncio.ensure_future(rig.front.stop())
+        for _ in range(4):
+            await asyncio.sleep(0.05)
+            assert await client.call(b"on my way") == b"on my way"
+        rig.readers[0].gate = gate = asyncio.Event()
+        await client.send(record(b"slow"))
+        await asyncio.sleep(0.2)
+        gate.set()
+        assert await client.receive(9) == record(b"slow")
+        await asyncio.wait_for(stopping, 2.0)
+        assert await client.rest() == b""
+
+
+async def test_an_element_that_answered_is_well_however_the_session_ends():
+    async with FrontRig(idle_s=0.05) as rig:
+        health = rig.front.health(rig.routes[0])
+        for failures in (2, 1):
+            health.failures = failures
+            client = await rig.connect()
+            await client.open()
+            assert await client.call(b"x") == b"x"
+            if failures == 1:
+                client.reset()
+            await rig.until(lambda: not rig.front._sessions)
+            assert health.failures == 0
+        assert health.sessions == 2
+
+
+async def test_an_element_that_never_answered_is_not_taken_for_well():
+    async with FrontRig() as rig:
+        health = rig.front.health(rig.routes[0])
+        health.failures = 2
+        rig.readers[0].gate = asyncio.Event()
+        client = await rig.connect()
+        await client.send(hello_record(b"key1.com"))
+        await rig.until(lambda: rig.front.holders.lock("1").holder)
+        client.reset()
+        await rig.until(lambda: not rig.front._sessions)
+        assert (health.failures, health.sessions) == (2, 0)
