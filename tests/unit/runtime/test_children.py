@@ -126,6 +126,40 @@ def test_a_child_that_stops_starting_is_tried_again_and_again(tmp_path: Path):
     asyncio.run(scenario())
 
 
+def test_a_child_that_runs_but_does_not_start_its_work_is_replaced(tmp_path: Path):
+    reports: list[tuple[str, str, int]] = []
+    pids: list[int] = []
+
+    async def scenario():
+        child = make_child(tmp_path, reports)
+
+        async def fail_the_second_start(channel: JsonChannel) -> None:
+            pids.append(read_int(await channel.request("who"), "pid"))
+            if len(pids) == 2:
+                raise ControlError("not now")
+
+        child._on_start = fail_the_second_start
+        await child.start()
+        os.kill(pids[0], signal.SIGKILL)
+        await until(lambda: ("dummy", "restarted", 2) in reports)
+        await child.stop()
+
+    asyncio.run(scenario())
+    assert len(set(pids)) == 3
+    assert not any(map(is_alive, pids))
+
+
+def test_a_child_is_out_of_reach_of_the_terminals_signals(tmp_path: Path):
+    async def scenario():
+        child = make_child(tmp_path)
+        await child.start()
+        session = os.getsid(child.pid) == child.pid
+        await child.stop()
+        return session
+
+    assert asyncio.run(scenario())
+
+
 def test_a_child_that_ignores_everything_is_killed(tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("iose.runtime.children.STOP_TIMEOUT_S", 0.2)
 

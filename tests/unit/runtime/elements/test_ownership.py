@@ -112,8 +112,10 @@ def test_a_copy_that_moves_stays_a_copy(node: LocalNode, tmp_path: Path):
 def test_an_import_refuses_what_is_there_already(node: LocalNode, tmp_path: Path):
     file = tmp_path / "key1.iose"
     move_out(node, file, is_copy=True)
+    before = node.ask("element.list", {})
     with pytest.raises(ConfigurationError, match="already"):
         import_element(node.ask, file, passphrase)
+    assert node.ask("element.list", {}) == before
     other = LocalNode(tmp_path / "other")
     other.create("KEY1.com")
     with pytest.raises(ConfigurationError, match="already named"):
