@@ -115,7 +115,10 @@ def test_a_reload_refuses_what_the_operator_can_correct(tmp_path, impatient):
         await present.start(0, Rack(a="key1.com", b="key2.com"))
         await node.handle("start", arguments)
         wrong = [
-            {"front": {"listen": [], "default_sen": "absent.com"}},
+            {
+                "front": {"listen": [], "default_sen": "absent.com"},
+                "element": {"key1.com": {"is_enabled": False}},
+            },
             {"element": {"key1.com": {"aliases": ["KEY2.com"]}}},
         ]
         for tables in wrong:
@@ -135,3 +138,19 @@ def test_a_disabled_element_is_not_served(tmp_path, impatient):
         assert set(served(await node.handle("status", {}))) == {"se-b"}
 
     run(tmp_path, scenario, 1, element={"KEY1.com": {"is_enabled": False}})
+
+
+def test_who_has_a_name_keeps_it_whatever_the_case_and_the_host(tmp_path, impatient):
+    async def scenario(node, present, arguments) -> None:
+        thief, owner = Rack(a="key2.com"), Rack(b="key1.com")
+        await present.start(0, thief)
+        await present.start(1, owner)
+        await node.handle("start", arguments)
+        thief.infos[0] = ElementInfo("se-a", "KEY1.com", b"", 255, 0)
+        await node.handle("refresh", {})
+        assert served(await node.handle("status", {})) == {"se-b": "key1.com"}
+        owner.infos.clear()
+        await node.handle("refresh", {})
+        assert served(await node.handle("status", {})) == {"se-a": "KEY1.com"}
+
+    run(tmp_path, scenario, 2)

@@ -35,6 +35,7 @@ def hidden(monkeypatch: pytest.MonkeyPatch):
     calls: list[str] = []
     monkeypatch.setattr("iose.runtime.crew.hide_memory", lambda: calls.append("holder"))
     monkeypatch.setattr("iose.runtime.host.hide_memory", lambda: calls.append("host"))
+    monkeypatch.setattr("iose.crypto.passphrase.ScryptParameters.__init__.__defaults__", (4,))
     yield calls
     structlog.reset_defaults()
 
