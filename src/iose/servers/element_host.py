@@ -184,10 +184,10 @@ class HostSession(asyncio.Protocol):
         self._host.remove_session(self)
 
     def close(self) -> None:
-        """Power off what the node holds, and close the connection."""
+        """Power off what the node holds, and drop the connection, read to its end or not."""
         self._let_all_go()
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()
             self._transport = None
 
     def _work(self, transport: asyncio.Transport) -> None:

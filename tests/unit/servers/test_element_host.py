@@ -22,7 +22,7 @@ from iose.protocols.host_frames import (
     encode_request,
 )
 from iose.servers import element_host
-from iose.servers.element_host import ElementHostServer, open_listener
+from iose.servers.element_host import POWER_ON, ElementHostServer, open_listener
 from iose.transport import element_host as link_element_host
 from iose.transport import host_channel
 from iose.transport.element_host import ElementHostLink
@@ -454,3 +454,17 @@ async def test_gives_up_a_host_that_does_not_read(path, monkeypatch):
                 await asyncio.wait_for(task, PATIENCE_S)
         await rig.until(lambda: rig.link.is_up)
         assert len(await rig.link.refresh()) == 3
+
+
+async def test_stops_also_where_a_node_does_not_read(path):
+    async with Rig(path) as rig:
+        rig.element.process = lambda command: bytes(65_000)
+        _, writer = await asyncio.open_unix_connection(str(path), limit=1)
+        step = ExchangeStep(bytes(5), 0)
+        for number in range(1, 100):
+            writer.write(encode_request(ExchangeRequest(number, POWER_ON, "1", (step,))))
+        await rig.until(lambda: any(one._is_blocked for one in rig.host._sessions))
+        await asyncio.wait_for(rig.host.stop(), PATIENCE_S)
+        await rig.until(lambda: not rig.host._sessions)
+        assert rig.element.power[-1] == "off"
+        writer.close()
