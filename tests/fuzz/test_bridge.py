@@ -27,6 +27,7 @@ from iose.iso7816.status import StatusWord
 from iose.tls.constants import AlertDescription
 from iose.wire.errors import DecodeError
 from tests.support.client_hello import client_hello, extension, hello_record, name_list
+from tests.support.mutation import mutate, pieces
 from tests.support.scripted_connection import record
 
 RUNS = int(os.environ.get("IOSE_FUZZ_RUNS", "150"))
@@ -34,30 +35,9 @@ ALERT_SIZE = 7
 STATUSES = [0x9000] * 20 + [0x9001] * 3 + [0x9002, 0x9003, 0x6D16, 0x6F00, 0x9100]
 
 
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(data)
-    for _ in range(rng.choice((0, 0, 1, 2))):
-        position = rng.randrange(len(changed) + 1)
-        match rng.randrange(4):
-            case 0 if position < len(changed):
-                changed[position] ^= 1 << rng.randrange(8)
-            case 1 if position < len(changed):
-                changed[position] = rng.choice((0x00, 0x01, 0x7F, 0x80, 0xFF))
-            case 2:
-                changed[position:position] = rng.randbytes(rng.randint(1, 6))
-            case _:
-                del changed[position : position + rng.randint(1, 6)]
-    return bytes(changed)
-
-
 def fragmented(message: bytes, rng: random.Random) -> bytes:
     """Return a handshake message in records of any sizes."""
-    stream = b""
-    while message:
-        size = rng.choice((1, 2, 40, 300, len(message)))
-        stream += record(message[:size], 0x16)
-        message = message[size:]
-    return stream
+    return b"".join(record(piece, 0x16) for piece in pieces(message, (1, 2, 40, 300), rng))
 
 
 def client_stream(rng: random.Random) -> bytes:
@@ -70,10 +50,7 @@ def client_stream(rng: random.Random) -> bytes:
 
 
 def chunks(stream: bytes, rng: random.Random) -> Iterator[bytes]:
-    while stream:
-        size = rng.choice((1, 4, 5, 6, 50, 1000, 70_000, len(stream)))
-        yield stream[:size]
-        stream = stream[size:]
+    return pieces(stream, (1, 4, 5, 6, 50, 1000, 70_000), rng)
 
 
 class HostileElement:

@@ -33,6 +33,7 @@ from iose.servers.element_host import ElementHostServer, HostSession
 from iose.transport.errors import TransportError
 from iose.transport.host_channel import HostChannel
 from iose.wire.errors import DecodeError
+from tests.support.mutation import mutate, pieces
 from tests.support.scripted_connection import ATR, EchoElement, record, removed
 
 RUNS = int(os.environ.get("IOSE_FUZZ_RUNS", "150"))
@@ -43,22 +44,6 @@ STEPS = (
     ExchangeStep(bytes.fromhex("00B0000000"), 0x9000),
     ExchangeStep(b"", 0x9000),
 )
-
-
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(data)
-    for _ in range(rng.choice((0, 0, 0, 1, 2))):
-        position = rng.randrange(len(changed) + 1)
-        match rng.randrange(4):
-            case 0 if position < len(changed):
-                changed[position] ^= 1 << rng.randrange(8)
-            case 1 if position < len(changed):
-                changed[position] = rng.choice((0x00, 0x01, 0x7F, 0x80, 0xFF))
-            case 2:
-                changed[position:position] = rng.randbytes(rng.randint(1, 6))
-            case _:
-                del changed[position : position + rng.randint(1, 6)]
-    return bytes(changed)
 
 
 def a_request(rng: random.Random) -> bytes:
@@ -81,10 +66,7 @@ def an_answer(request_id: int, rng: random.Random) -> bytes:
 
 
 def chunks(stream: bytes, rng: random.Random) -> Iterator[bytes]:
-    while stream:
-        size = rng.choice((1, 3, 4, 5, 50, len(stream)))
-        yield stream[:size]
-        stream = stream[size:]
+    return pieces(stream, (1, 3, 4, 5, 50), rng)
 
 
 class Wire:
@@ -147,10 +129,10 @@ def test_a_splitter_gives_the_same_frames_for_any_chunks():
     for _ in range(RUNS):
         stream = mutate(b"".join(a_request(rng) for _ in range(rng.randrange(6))), rng)
         results = []
-        for pieces in ([stream], chunks(stream, rng)):
+        for cut in ([stream], chunks(stream, rng)):
             splitter, frames = FrameSplitter(), []
             try:
-                for piece in pieces:
+                for piece in cut:
                     frames += splitter.receive_data(piece)
             except DecodeError:
                 frames = ["over the limit"]
