@@ -108,7 +108,7 @@ def test_a_bridge_between_hostile_ends_carries_bytes_or_ends():
             bridge.fail(EndReason.SHUTDOWN, AlertDescription.INTERNAL_ERROR)
             assert (bridge.next_batch(), bridge.data_to_send()) == ([], b"")
             if len(output) == ALERT_SIZE and output[:6] == b"\x15\x03\x03\x00\x02\x02":
-                assert not bridge.has_spoken
+                assert not bridge._has_spoken
                 carried = b""
         assert spoken.startswith(carried)
     assert {EndReason.ELEMENT_CLOSED, EndReason.ELEMENT_REFUSED} <= reasons

@@ -121,7 +121,7 @@ class StreamBridge:
         server_name: The name asked for, once it is known.
         end: How the session ended, once it has.
         is_open: Whether the element has said that TLS is open.
-        has_spoken: Whether the element has answered the client with a byte.
+        has_answered: Whether the element has answered a batch, in whatever way.
     """
 
     def __init__(self, *, is_silent: bool = False) -> None:
@@ -138,7 +138,8 @@ class StreamBridge:
         self._records: deque[bytes] = deque()
         self._plan: list[_StepKind] = []
         self._output = b""
-        self.has_spoken = False
+        self._has_spoken = False
+        self.has_answered = False
 
     @property
     def is_full(self) -> bool:
@@ -200,6 +201,7 @@ class StreamBridge:
             LocalProtocolError: Answers are missing, or there are too many.
         """
         plan, self._plan = self._plan, []
+        self.has_answered = True
         if self.state is BridgeState.CLOSED:
             return
         if not 0 < len(responses) <= len(plan):
@@ -243,7 +245,7 @@ class StreamBridge:
         self._records.clear()
         self._hello.clear()
         self._buffer = b""
-        if alert is not None and not self.has_spoken and not self._is_silent:
+        if alert is not None and not self._has_spoken and not self._is_silent:
             self._output += plaintext_alert(alert)
 
     def _take_records(self) -> None:
@@ -324,7 +326,7 @@ class StreamBridge:
             return
         if response.data:
             self._output += response.data
-            self.has_spoken = True
+            self._has_spoken = True
         if status == StatusWord.TLS_OPEN:
             self.is_open = True
         elif status == StatusWord.TLS_CLOSED:

@@ -17,7 +17,7 @@ from iose.servers.holders import Claim, QueueFullError
 from iose.servers.routes import ElementRoute
 from iose.servers.shuttle import shuttle
 from iose.tls.constants import AlertDescription
-from iose.transport.errors import NoReaderError, TransportError
+from iose.transport.errors import NoReaderError, TransportError, TransportTimeoutError
 
 if TYPE_CHECKING:
     from iose.servers.tls_front import TlsFront
@@ -219,7 +219,6 @@ class FrontSession(asyncio.Protocol):
         self.state = SessionState.HANDSHAKE
         self._handshake_end = self._loop.time() + self._config.handshake_s
         self._limit_silence()
-        health = self._front.health(route)
         try:
             connection = await route.reader.connect()
             try:
@@ -227,21 +226,21 @@ class FrontSession(asyncio.Protocol):
             finally:
                 self.apdus = connection.apdus
                 await connection.close()
-        except asyncio.CancelledError:
-            if self._bridge.has_spoken:
-                self._front.note_success(route, health)
-            raise
         except NoReaderError as error:
-            self._note_failure(error, EndReason.ELEMENT_UNAVAILABLE)
+            self._fail_element(error, EndReason.ELEMENT_UNAVAILABLE)
         except TransportError as error:
-            self._note_failure(error, EndReason.ELEMENT_FAILED)
-            self._front.note_failure(route, health, str(error))
-        else:
-            end = self._bridge.end
-            if end is not None and end.reason is EndReason.START_REFUSED:
-                self._front.note_failure(route, health, f"start refused with {end.status}")
-            else:
-                self._front.note_success(route, health)
+            self._fail_element(error, EndReason.ELEMENT_FAILED)
+        finally:
+            self._judge(route)
+
+    def _judge(self, route: ElementRoute) -> None:
+        """Note how the element did, however the session ended."""
+        end = self._bridge.end
+        if end is not None and end.reason in (EndReason.START_REFUSED, EndReason.ELEMENT_FAILED):
+            status = "" if end.status is None else f" with {end.status}"
+            self._front.note_failure(route, end.reason.value + status)
+        elif self._bridge.has_answered:
+            self._front.note_success(route)
 
     def _hold_back(self) -> None:
         """Read no more of a client that is too far ahead; one that ended is read to its close."""
@@ -250,7 +249,7 @@ class FrontSession(asyncio.Protocol):
             self._transport.pause_reading()
             self._is_read_paused = True
 
-    def _note_failure(self, error: TransportError, reason: EndReason) -> None:
+    def _fail_element(self, error: TransportError, reason: EndReason) -> None:
         log.warning("element.failed", session=self.number, error=str(error))
         self._bridge.fail(reason, BUSY_ALERT)
 
@@ -374,6 +373,11 @@ class FrontSession(asyncio.Protocol):
             and (is_elements_turn or not self._is_awaited())
         ):
             self._set_deadline(reason, min(self._handshake_end - now, HALF_OPEN_STEP_S))
+        elif reason is EndReason.HANDSHAKE_TIMEOUT and is_elements_turn and self.route is not None:
+            error = f"no answer in {self._config.handshake_s} s"
+            fault = TransportTimeoutError(self.route.reader.name, error)
+            self._fail_element(fault, EndReason.ELEMENT_FAILED)
+            self._stop()
         else:
             self.end(reason, BUSY_ALERT if reason is EndReason.QUEUE_TIMEOUT else None)
 

@@ -262,15 +262,17 @@ class TlsFront:
             health = self._health[route.seid] = ElementHealth()
         return health
 
-    def note_failure(self, route: ElementRoute, health: ElementHealth, error: str) -> None:
+    def note_failure(self, route: ElementRoute, error: str) -> None:
         """Count a failure of an element; after a few in a row it is left alone for a while."""
+        health = self.health(route)
         was_degraded = health.is_degraded
         health.note_failure(self.loop.time())
         if health.is_degraded and not was_degraded:
             log.warning("element.degraded", seid=route.seid, sen=route.sen, error=error)
 
-    def note_success(self, route: ElementRoute, health: ElementHealth) -> None:
+    def note_success(self, route: ElementRoute) -> None:
         """Count a session that the element served."""
+        health = self.health(route)
         health.sessions += 1
         if health.failures and health.note_success():
             log.info("element.recovered", seid=route.seid, sen=route.sen)

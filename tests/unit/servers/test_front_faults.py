@@ -436,6 +436,21 @@ async def test_element_that_vanishes_after_it_spoke():
         await assert_serves(rig)
 
 
+async def test_element_that_does_not_answer_in_the_time_of_a_handshake():
+    reader = ScriptedReader(EchoElement())
+    async with FrontRig(reader, handshake_s=0.05) as rig:
+        reader.gate = asyncio.Event()
+        for count in range(1, 4):
+            client = await rig.connect()
+            await client.send(hello_record(b"key1.com"))
+            assert await client.rest() == ALERT_BUSY
+            assert await rig.ended(count) == ["element_failed"] * count
+        assert rig.logged("element.failed")[0]["error"] == "1: no answer in 0.05 s"
+        assert rig.front.snapshot().elements[0].is_degraded
+        assert rig.front.holders.lock("1").holder is None
+        assert rig.element.power == ["on", "off"] * 3
+
+
 async def test_element_whose_start_is_refused():
     element = EchoElement()
     element.process = lambda command: b"\x6a\x82"
