@@ -210,8 +210,7 @@ class FrontSession(asyncio.Protocol):
             self._bridge.fail(EndReason.QUEUE_FULL, BUSY_ALERT)
             return
         try:
-            if self._bridge.end is None:
-                await self._serve(route)
+            await self._serve(route)
         finally:
             lock.release(claim, self._loop.time())
 

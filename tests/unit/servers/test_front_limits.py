@@ -2,6 +2,7 @@
 """What one client, or many, can take from a front: time, places, memory, lines of the log."""
 
 import asyncio
+import contextlib
 import socket
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 
 from iose.bridge.stream import BUFFER_LIMIT, EndReason
 from iose.servers import front_session, tls_front
-from iose.servers.front_session import LINGER_S, SessionState
+from iose.servers.front_session import LINGER_INPUT_LIMIT, LINGER_S, SessionState
 from iose.servers.tls_front import KEEPALIVE_PROBES, KEEPALIVE_S
 from tests.support.client_hello import hello_record
 from tests.support.front import ALERT_BUSY, ALERT_DECODE, FINISHED, FrontRig
@@ -243,3 +244,33 @@ async def test_an_element_that_never_answered_is_not_taken_for_well():
         client.reset()
         await rig.until(lambda: not rig.front._sessions)
         assert (health.failures, health.sessions) == (2, 0)
+
+
+async def seconds_until_gone(rig, session):
+    started = asyncio.get_running_loop().time()
+    await rig.until(lambda: session not in rig.front._connections)
+    return asyncio.get_running_loop().time() - started
+
+
+async def test_a_client_held_back_is_heard_again_when_it_has_ended():
+    async with FrontRig(queue_wait_s=0.3) as rig:
+        first, second = await rig.connect(), await rig.connect()
+        await first.open()
+        await second.send(hello_record(b"key1.com") + record(bytes(200)) * 500)
+        await rig.until(lambda: any(one._is_read_paused for one in rig.front._connections))
+        (session,) = [one for one in rig.front._connections if one._is_read_paused]
+        assert await second.receive(7) == ALERT_BUSY
+        second.close()
+        assert await seconds_until_gone(rig, session) < LINGER_S / 2
+
+
+async def test_a_client_that_goes_on_sending_after_its_end_is_cut_off():
+    async with FrontRig() as rig:
+        client = await rig.connect()
+        await rig.until(lambda: rig.front._sessions)
+        session = only_session(rig)
+        await client.send(b"GET /")
+        assert await client.rest() == ALERT_DECODE
+        with contextlib.suppress(ConnectionError):
+            await client.send(bytes(2 * LINGER_INPUT_LIMIT))
+        assert await seconds_until_gone(rig, session) < LINGER_S / 2
