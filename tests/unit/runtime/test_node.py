@@ -125,8 +125,8 @@ def test_a_reload_refuses_what_the_operator_can_correct(tmp_path, impatient):
             with pytest.raises(ConfigurationError) as caught:
                 await node.handle("reload", {"config": {**arguments["config"], **tables}})
             assert caught.value.hint
-        await node.handle("refresh", {})
-        assert set(served(await node.handle("status", {}))) == {"se-a", "se-b"}
+            await node.handle("refresh", {})
+            assert set(served(await node.handle("status", {}))) == {"se-a", "se-b"}
 
     run(tmp_path, scenario, 1)
 
