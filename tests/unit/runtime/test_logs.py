@@ -70,6 +70,15 @@ def test_values_with_telling_names_are_hidden(name: str):
     assert redact(None, "info", {"event": "x", name: "0000"})[name] == "[redacted]"
 
 
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_secret_logged_by_mistake_is_not_written(stderr, form):
+    configure_logs(LogSettings(format=form))
+    structlog.get_logger("x").error("element.failed", guest_psk="00112233")
+    written = stderr()
+    assert "element.failed" in written
+    assert "00112233" not in written
+
+
 def test_other_values_are_not_hidden():
     event = {"event": "x", "listening": ("127.0.0.1", 1), "sen": "key1.com", "opinion": 1}
     assert redact(None, "info", dict(event)) == event

@@ -2,6 +2,7 @@
 """Processes that hold keys: no core file, and with an encrypted folder nobody looks in."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,37 @@ def test_a_host_with_a_key_hides(tmp_path: Path, hidden, key, expected):
     host = ElementHost()
     asyncio.run(host.handle("open", {"folder": str(tmp_path), "elements": [], "log": {}, **key}))
     assert hidden == expected
+
+
+CHILD = """
+import sys
+from iose.runtime.process import run_child
+
+async def handle(op, arguments):
+    return {"op": op}
+
+async def stop():
+    print("stopped", flush=True)
+
+run_child(int(sys.argv[1]), handle, stop, lambda channel: None)
+"""
+
+
+@pytest.mark.parametrize("ends_by", ["a signal", "its channel"])
+def test_a_child_closes_what_it_holds_before_it_leaves(ends_by: str):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [sys.executable, "-c", CHILD, str(theirs.fileno())]
+        with subprocess.Popen(
+            command, pass_fds=(theirs.fileno(),), stdout=subprocess.PIPE, text=True
+        ) as child:
+            theirs.close()
+            ours.settimeout(10)
+            ours.sendall(b'{"id":1,"op":"echo"}\n')
+            assert b"echo" in ours.recv(100)
+            if ends_by == "a signal":
+                child.terminate()
+            else:
+                ours.close()
+            assert child.stdout.read() == "stopped\n"
+        assert child.returncode == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from iose.applets.tls_se import TLS_SE_AID
 from iose.runtime.compose import TlsSeMaker
 from iose.runtime.elements.record import ElementRecord, ElementState
 from iose.runtime.errors import ConfigurationError, ControlError
@@ -138,6 +139,19 @@ def test_unlock_gives_every_try_back(node: LocalNode):
     card = host.rack.open(seid)
     card.power_on()
     assert card.process(WRONG_ADMIN_PIN).hex() == "6309"
+
+
+def test_unlock_gives_the_change_of_psk_its_tries_back():
+    failures = f"{TLS_SE_AID}/object/psk.failures"
+    changes = TlsSeMaker().unlock({failures: b"\x0a"})
+    assert changes[failures] is None
+    assert failures not in TlsSeMaker().unlock({})
+
+
+def test_a_rename_changes_the_name_that_the_tls_server_answers_to():
+    changes = TlsSeMaker().rename({}, "bank.example")
+    assert changes[f"{TLS_SE_AID}/object/name"] == b"bank.example"
+    assert len(changes) == 2
 
 
 def test_a_deleted_element_leaves_no_file(node: LocalNode):
