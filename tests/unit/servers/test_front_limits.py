@@ -140,13 +140,13 @@ async def test_the_system_looks_for_clients_that_vanished():
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == KEEPALIVE_PROBES
 
 
-def patient(monkeypatch, **limits):
+def with_limits(monkeypatch, **limits):
     for name, value in limits.items():
         monkeypatch.setattr(front_session, name, value)
 
 
 async def test_a_silent_handshake_loses_the_element_to_those_who_wait(monkeypatch):
-    patient(monkeypatch, HALF_OPEN_S=0.05, HALF_OPEN_STEP_S=0.02)
+    with_limits(monkeypatch, HALF_OPEN_S=0.05, HALF_OPEN_STEP_S=0.02)
     async with FrontRig() as rig:
         silent = await rig.connect()
         await silent.send(hello_record(b"key1.com"))
@@ -160,7 +160,7 @@ async def test_a_silent_handshake_loses_the_element_to_those_who_wait(monkeypatc
 
 
 async def test_a_handshake_is_not_silent_while_the_element_works(monkeypatch):
-    patient(monkeypatch, HALF_OPEN_S=0.05, HALF_OPEN_STEP_S=0.02)
+    with_limits(monkeypatch, HALF_OPEN_S=0.05, HALF_OPEN_STEP_S=0.02)
     async with FrontRig(queue_wait_s=5.0) as rig:
         rig.readers[0].gate = gate = asyncio.Event()
         first, second = await rig.connect(), await rig.connect()
@@ -175,7 +175,7 @@ async def test_a_handshake_is_not_silent_while_the_element_works(monkeypatch):
 
 
 async def test_each_flight_of_a_handshake_gets_its_own_time(monkeypatch):
-    patient(monkeypatch, HALF_OPEN_S=0.1, HALF_OPEN_STEP_S=0.05)
+    with_limits(monkeypatch, HALF_OPEN_S=0.1, HALF_OPEN_STEP_S=0.05)
     async with FrontRig() as rig:
         first, second = await rig.connect(), await rig.connect()
         await first.send(hello_record(b"key1.com"))
@@ -189,7 +189,7 @@ async def test_each_flight_of_a_handshake_gets_its_own_time(monkeypatch):
 
 
 async def test_an_idle_session_does_not_hold_up_a_front_that_stops(monkeypatch):
-    patient(monkeypatch, DRAIN_IDLE_S=0.05)
+    with_limits(monkeypatch, DRAIN_IDLE_S=0.05)
     async with FrontRig(drain_s=5.0) as rig:
         idle = await rig.connect()
         await idle.open()
@@ -200,7 +200,7 @@ async def test_an_idle_session_does_not_hold_up_a_front_that_stops(monkeypatch):
 
 
 async def test_a_session_that_speaks_or_waits_for_its_element_is_drained(monkeypatch):
-    patient(monkeypatch, DRAIN_IDLE_S=0.1)
+    with_limits(monkeypatch, DRAIN_IDLE_S=0.1)
     async with FrontRig(drain_s=5.0) as rig:
         client = await rig.connect()
         await client.open()
@@ -273,4 +273,15 @@ async def test_a_client_that_goes_on_sending_after_its_end_is_cut_off():
         assert await client.rest() == ALERT_DECODE
         with contextlib.suppress(ConnectionError):
             await client.send(bytes(2 * LINGER_INPUT_LIMIT))
+        assert await seconds_until_gone(rig, session) < LINGER_S / 2
+
+
+async def test_a_client_that_does_not_close_is_closed(monkeypatch):
+    with_limits(monkeypatch, LINGER_S=0.05)
+    async with FrontRig() as rig:
+        client = await rig.connect()
+        await rig.until(lambda: rig.front._sessions)
+        session = only_session(rig)
+        await client.send(b"GET /")
+        assert await client.rest() == ALERT_DECODE
         assert await seconds_until_gone(rig, session) < LINGER_S / 2
