@@ -127,15 +127,14 @@ class ElementHostLink:
         return self._channel
 
     async def _keep_connected(self) -> None:
-        delay = BACKOFF_FIRST_S
+        loop = asyncio.get_running_loop()
+        delay = 0.0
         while True:
-            started = asyncio.get_running_loop().time()
+            started = loop.time()
             with suppress(OSError, TransportError):
                 await self._connect_once()
-            if asyncio.get_running_loop().time() - started > BACKOFF_LAST_S:
-                delay = BACKOFF_FIRST_S  # it has lasted: this is news
+            delay = next_delay(delay, loop.time() - started)
             await asyncio.sleep(delay)
-            delay = min(2 * delay, BACKOFF_LAST_S)
 
     async def _connect_once(self) -> None:
         """Connect, and return when the connection has ended."""
@@ -256,6 +255,13 @@ class HostConnection:
             self._atr = answer.atr
             self._link.note_atr(self._seid, answer.atr)
         return _decode_responses(self._seid, answer, steps)
+
+
+def next_delay(delay: float, lasted_s: float) -> float:
+    """Return how long to wait before connecting again: longer and longer, until it has lasted."""
+    if lasted_s > BACKOFF_LAST_S:
+        return BACKOFF_FIRST_S
+    return min(max(2 * delay, BACKOFF_FIRST_S), BACKOFF_LAST_S)
 
 
 async def _list_elements(channel: HostChannel) -> tuple[ElementInfo, ...]:

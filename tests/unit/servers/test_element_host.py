@@ -468,3 +468,25 @@ async def test_stops_also_where_a_node_does_not_read(path):
         await rig.until(lambda: not rig.host._sessions)
         assert rig.element.power[-1] == "off"
         writer.close()
+
+
+async def test_a_second_close_leaves_the_next_holder_alone(path):
+    async with Rig(path) as rig:
+        first = await rig.link.reader("1").connect()
+        await first.transmit_batch([])
+        await first.close()
+        second = await rig.link.reader("1").connect()
+        await second.transmit_batch([])
+        await first.close()
+        assert (await second.transmit_batch([BatchStep(RESET)]))[0].status == StatusWord.OK
+        assert rig.element.power == ["on", "off", "on"]
+
+
+async def test_carries_out_nothing_after_a_malformed_request(path):
+    async with Rig(path) as rig:
+        (session,) = rig.host._sessions
+        good = encode_request(ExchangeRequest(1, POWER_ON, "1"))
+        with capture_logs():
+            session.data_received(b"\x00\x00\x00\x01\x00" + good)
+            session.resume_writing()
+        assert (rig.element.power, len(session._requests)) == ([], 0)

@@ -58,9 +58,11 @@ async def test_new_settings_hold_for_the_next_client():
         assert await second.rest() == b""
         assert await rig.ended(2) == ["source_limit", "first_record_timeout"]
         await first.open()
-        config = replace(config, source_connections=1)
+        config = replace(config, source_connections=1, source_rate=3.0, source_burst=4)
         rig.front.configure(config)
         assert await (await rig.connect()).rest() == ALERT_BUSY
+        limits = rig.front._sources
+        assert (limits.connections, limits.rate, limits.burst) == (1, 3.0, 4)
 
 
 async def test_a_flood_of_connections_leaves_the_places_to_those_who_speak():
@@ -175,14 +177,14 @@ async def test_a_handshake_is_not_silent_while_the_element_works(monkeypatch):
 
 
 async def test_each_flight_of_a_handshake_gets_its_own_time(monkeypatch):
-    with_limits(monkeypatch, HALF_OPEN_S=0.1, HALF_OPEN_STEP_S=0.05)
+    with_limits(monkeypatch, HALF_OPEN_S=0.5, HALF_OPEN_STEP_S=0.1)
     async with FrontRig() as rig:
         first, second = await rig.connect(), await rig.connect()
         await first.send(hello_record(b"key1.com"))
         await first.receive(len(SERVER_HELLO))
         await second.send(hello_record(b"key1.com"))
         for _ in range(4):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
             await first.send(record(b"\x01", 0x14))
         await first.send(FINISHED)
         assert await first.call(b"x") == b"x"
@@ -200,18 +202,18 @@ async def test_an_idle_session_does_not_hold_up_a_front_that_stops(monkeypatch):
 
 
 async def test_a_session_that_speaks_or_waits_for_its_element_is_drained(monkeypatch):
-    with_limits(monkeypatch, DRAIN_IDLE_S=0.1)
+    with_limits(monkeypatch, DRAIN_IDLE_S=0.5)
     async with FrontRig(drain_s=5.0) as rig:
         client = await rig.connect()
         await client.open()
         assert await client.call(b"x") == b"x"
         stopping = asyncio.ensure_future(rig.front.stop())
         for _ in range(4):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
             assert await client.call(b"on my way") == b"on my way"
         rig.readers[0].gate = gate = asyncio.Event()
         await client.send(record(b"slow"))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.7)
         gate.set()
         assert await client.receive(9) == record(b"slow")
         await asyncio.wait_for(stopping, 2.0)
@@ -285,3 +287,52 @@ async def test_a_client_that_does_not_close_is_closed(monkeypatch):
         await client.send(b"GET /")
         assert await client.rest() == ALERT_DECODE
         assert await seconds_until_gone(rig, session) < LINGER_S / 2
+
+
+async def test_a_client_accepted_while_the_front_stops_is_sent_away():
+    async with FrontRig() as rig:
+        rig.front.is_draining = True
+        assert await (await rig.connect()).rest() == ALERT_BUSY
+        assert await rig.ended() == ["shutdown"]
+
+
+async def test_each_newcomer_takes_another_ones_place():
+    async with FrontRig() as rig:
+        for _ in range(3):
+            await rig.connect()
+        await rig.until(lambda: len(rig.front._connections) == 3)
+        newcomer = [*rig.front._connections][-1]
+        assert [rig.front._make_room(newcomer) for _ in range(3)] == [True, True, False]
+        assert [*rig.front._connections] == [newcomer]
+
+
+async def test_no_connection_outlives_a_front_that_has_stopped():
+    async with FrontRig() as rig:
+        client = await rig.connect()
+        await client.send(b"GET /")
+        assert await client.rest() == ALERT_DECODE
+        (session,) = rig.front._connections
+        await rig.front.stop()
+        assert await seconds_until_gone(rig, session) < LINGER_S / 2
+
+
+async def test_a_reload_does_not_make_a_failing_element_well():
+    async with FrontRig() as rig:
+        for _ in range(3):
+            rig.front.note_failure(rig.routes[0], "a test")
+        rig.front.reload(rig.routes)
+        assert rig.front.snapshot().elements[0].is_degraded
+        rig.front.reload([])
+        rig.front.reload(rig.routes)
+        assert not rig.front.snapshot().elements[0].is_degraded
+
+
+async def test_a_client_too_many_is_closed_without_waiting_for_it():
+    async with FrontRig(source_connections=1) as rig:
+        await rig.connect()
+        await rig.until(lambda: rig.front._sessions)
+        refused = await rig.connect()
+        assert await refused.receive(7) == ALERT_BUSY
+        started = asyncio.get_running_loop().time()
+        await rig.until(lambda: len(rig.front._connections) == 1)
+        assert asyncio.get_running_loop().time() - started < LINGER_S / 2

@@ -15,11 +15,13 @@ from iose.protocols.host_frames import (
     ExchangeRequest,
     FrameSplitter,
     ListAnswer,
+    ListRequest,
     decode_request,
     encode_answer,
 )
-from iose.transport.element_host import ElementHostLink
-from iose.transport.errors import CardRemovedError, NoReaderError
+from iose.transport.element_host import ElementHostLink, next_delay
+from iose.transport.errors import CardRemovedError, NoReaderError, TransportTimeoutError
+from iose.transport.host_channel import REQUEST_ID_LIMIT, HostChannel
 from tests.support.scripted_connection import ATR
 
 OK = StatusWord.OK
@@ -74,6 +76,14 @@ async def test_does_not_hurry_back_to_a_host_that_goes_away_at_once(path):
         assert asyncio.get_running_loop().time() - began > 0.2  # 20, 40, 80, 160 ms in between
 
 
+def test_waits_longer_and_longer_until_a_connection_has_lasted():
+    delay, delays = 0.0, []
+    for lasted_s in (0, 0, 0.9, 0, 0, 0, 0, 0, 1.1, 0):
+        delay = next_delay(delay, lasted_s)
+        delays.append(delay)
+    assert delays == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0, 0.02, 0.04]
+
+
 @pytest.mark.parametrize(
     "responses",
     [
@@ -95,3 +105,27 @@ async def test_refuses_a_number_of_answers_that_cannot_be(path, responses):
         else:
             with pytest.raises(CardRemovedError, match=f"{len(responses)} answers to 4 commands"):
                 await connection.transmit_batch(steps)
+
+
+async def test_gives_up_each_request_at_its_own_time(path):
+    server = await asyncio.get_running_loop().create_unix_server(asyncio.Protocol, str(path))
+    channel = HostChannel("host", 0.1)
+    await asyncio.get_running_loop().create_unix_connection(lambda: channel, str(path))
+    try:
+        first = asyncio.ensure_future(channel.request(ListRequest(channel.next_id()), "1"))
+        await asyncio.sleep(0.05)
+        second = asyncio.ensure_future(channel.request(ListRequest(channel.next_id()), "2"))
+        for task in (first, second):
+            with pytest.raises(TransportTimeoutError):
+                await asyncio.wait_for(task, 5.0)
+        assert channel._pending == {}
+    finally:
+        channel.abort()
+        await channel.closed.wait()
+        server.close()
+
+
+async def test_numbers_no_request_as_one_without_an_answer():
+    channel = HostChannel("host", 1.0)
+    channel._last_id = REQUEST_ID_LIMIT - 2
+    assert [channel.next_id() for _ in range(3)] == [REQUEST_ID_LIMIT - 1, 1, 2]
