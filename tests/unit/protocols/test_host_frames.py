@@ -131,7 +131,6 @@ def test_refuses_to_encode_what_does_not_fit():
 
 
 def test_takes_the_longest_frame_four_bytes_at_a_time():
-    """In time that grows with its size: with its square, this test would not end in time."""
     frame = FRAME_LIMIT.to_bytes(4, "big") + bytes(FRAME_LIMIT)
     splitter = FrameSplitter()
     for start in range(0, len(frame) - 4, 4):
