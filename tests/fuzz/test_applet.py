@@ -12,30 +12,16 @@ import pytest
 
 from iose.applets.tls_se import CommandSet, Limits, Settings, Wire
 from tests.support.element import REFERENCE, Element, demo
+from tests.support.mutation import mutate
 from tests.support.shared import VECTORS, own_json
 
 RUNS = int(os.environ.get("IOSE_FUZZ_RUNS", "150"))
+CHANGES = range(1, 5)
 SESSIONS = own_json("tlsse_sessions.json")["apdu_transcripts"]
 LINES = [
     text.split("\t")[0].encode() + b"\n"
     for text in (VECTORS / "keystore13_commands.tsv").read_text().splitlines()
 ]
-
-
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
-        position = rng.randrange(len(changed) + 1)
-        match rng.randrange(4):
-            case 0 if position < len(changed):
-                changed[position] ^= 1 << rng.randrange(8)
-            case 1 if position < len(changed):
-                changed[position] = rng.choice((0x00, 0x01, 0x7F, 0x80, 0xFF, rng.randrange(256)))
-            case 2:
-                changed[position:position] = rng.randbytes(rng.randint(1, 8))
-            case _:
-                del changed[position : position + rng.randint(1, 8)]
-    return bytes(changed)
 
 
 def mutated(commands: list[bytes], rng: random.Random) -> list[bytes]:
@@ -44,7 +30,7 @@ def mutated(commands: list[bytes], rng: random.Random) -> list[bytes]:
         position = rng.randrange(len(commands))
         match rng.randrange(4):
             case 0:
-                commands[position] = mutate(commands[position], rng)
+                commands[position] = mutate(commands[position], rng, CHANGES)
             case 1:
                 commands.insert(position, commands[position])
             case 2:
@@ -77,7 +63,7 @@ def test_mutated_lines(commands: CommandSet):
     element = Element(demo(Settings(Wire.COMPATIBLE, Limits.WIDE, commands)))
     element.verify_admin()
     for _ in range(RUNS * 4):
-        line = mutate(rng.choice(LINES), rng)
+        line = mutate(rng.choice(LINES), rng, CHANGES)
         element.raw(b"\x00\xda\x00\xff\x00" + len(line).to_bytes(2, "big") + line)
     assert element.faults == []
     assert element.apdu("00DA00FF043F30300A").endswith("9000")

@@ -18,9 +18,11 @@ from iose.iso7816.batch import BatchStep
 from iose.iso7816.tlv import Tlv
 from iose.transport.stack import run_batch
 from iose.wire.errors import DecodeError, RemoteProtocolError
+from tests.support.mutation import mutate
 from tests.support.probe import OTHER, PROBE, SECOND, ProbeCard
 
 RUNS = int(os.environ.get("IOSE_FUZZ_RUNS", "150"))
+CHANGES = range(4)
 DECODERS: dict[str, tuple[Callable[[bytes], object], list[str]]] = {
     "command": (
         CommandApdu.decode,
@@ -63,29 +65,13 @@ COMMANDS = [
 ]
 
 
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(data)
-    for _ in range(rng.randint(0, 3)):
-        position = rng.randrange(len(changed) + 1)
-        match rng.randrange(4):
-            case 0 if position < len(changed):
-                changed[position] ^= 1 << rng.randrange(8)
-            case 1 if position < len(changed):
-                changed[position] = rng.choice((0x00, 0x01, 0x7F, 0x80, 0xFF, rng.randrange(256)))
-            case 2:
-                changed[position:position] = rng.randbytes(rng.randint(1, 8))
-            case _:
-                del changed[position : position + rng.randint(1, 8)]
-    return bytes(changed)
-
-
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", DECODERS)
 def test_mutated_values_are_decoded_or_refused(name: str):
     decode, seeds = DECODERS[name]
     rng = random.Random(name)  # noqa: S311  # repeatable
     for _ in range(RUNS * 10):
-        data = mutate(bytes.fromhex(rng.choice(seeds)), rng)
+        data = mutate(bytes.fromhex(rng.choice(seeds)), rng, CHANGES)
         try:
             decode(data)
         except DecodeError as error:
@@ -100,7 +86,7 @@ def test_mutated_sessions_leave_a_card_that_works(protocol: TransmissionProtocol
     for _ in range(RUNS):
         card = ProbeCard(protocol=protocol, is_class_checked=wire == "hardened").on()
         for _ in range(rng.randint(1, 20)):
-            command = mutate(bytes.fromhex(rng.choice(COMMANDS)), rng)
+            command = mutate(bytes.fromhex(rng.choice(COMMANDS)), rng, CHANGES)
             answer = card.card.process(command)
             assert len(answer) >= 2, command.hex()
         Atr.decode(card.card.reset())

@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 
 COUNTS = (0, 0, 1, 2)  # half of the inputs stay whole, so that a session gets somewhere
 TELLING = (0x00, 0x01, 0x7F, 0x80, 0xFF)
-LONGEST = 6
+LONGEST = 8
 
 
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    """Return the bytes with up to two changes: a bit, a byte, bytes put in or left out."""
+def mutate(data: bytes, rng: random.Random, counts: Sequence[int] = COUNTS) -> bytes:
+    """Return the bytes with one of ``counts`` changes: a bit, a byte, bytes put in or left out."""
     changed = bytearray(data)
-    for _ in range(rng.choice(COUNTS)):
+    for _ in range(rng.choice(counts)):
         position = rng.randrange(len(changed) + 1)
         match rng.randrange(4):
             case 0 if position < len(changed):
                 changed[position] ^= 1 << rng.randrange(8)
             case 1 if position < len(changed):
-                changed[position] = rng.choice(TELLING)
+                changed[position] = rng.choice((*TELLING, rng.randrange(256)))
             case 2:
                 changed[position:position] = rng.randbytes(rng.randint(1, LONGEST))
             case _:
