@@ -6,7 +6,8 @@ The card implements ``AppletContext``, ``AppletStore`` and ``Pin``; an applet im
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from iose.crypto.base import CryptoProvider, Rng
 from iose.iso7816.aid import Aid
@@ -61,6 +62,43 @@ class Pin(Protocol):
         """Give all tries back; the PIN is then not validated."""
 
 
+@dataclass(frozen=True, slots=True)
+class AppletFacts:
+    """What the card OS itself says of one instance; an applet cannot claim otherwise.
+
+    Attributes:
+        module: Name of the module it is an instance of.
+        version: Version of the package the module came in.
+        package_hash: SHA-256 of that package's load file, 32 bytes.
+        life_cycle: State byte of the instance (GPCS 2.3.1 §11.1.1).
+        is_copy: Whether another element may hold the same keys.
+    """
+
+    module: str
+    version: str
+    package_hash: bytes
+    life_cycle: int
+    is_copy: bool
+
+
+class IdentityModule(Protocol):
+    """The two operations with a PSK that a TLS 1.3 endpoint asks of a module (tls-im.md §1)."""
+
+    def binder(self, transcript_hash: bytes) -> bytes:
+        """Return the binder over the hash of the truncated ClientHello, 32 bytes each.
+
+        Raises:
+            StatusWordError: The module has no PSK, or refuses.
+        """
+
+    def handshake_secret(self, shared_secret: bytes) -> bytes:
+        """Return the handshake secret that follows from the ECDHE secret, 32 bytes each.
+
+        Raises:
+            StatusWordError: The module has no PSK, or refuses.
+        """
+
+
 class AppletContext(Protocol):
     """Services of the card for one applet instance."""
 
@@ -90,6 +128,15 @@ class AppletContext(Protocol):
             StatusWordError: 6A80, more than 15 bytes.
         """
 
+    def facts(self) -> AppletFacts:
+        """Return what the card says of this instance, as it is now."""
+
+    def identity_module(self, aid: Aid) -> IdentityModule | None:
+        """Return the module that another instance of this card offers; None when there is none.
+
+        As JCSystem.getAppletShareableInterfaceObject: the other instance decides.
+        """
+
 
 class Applet(Protocol):
     """One selectable application of a card. Instances are volatile: built at each power-on.
@@ -116,6 +163,26 @@ class Applet(Protocol):
         Raises:
             StatusWordError: The command is refused; its uncommitted writes are forgotten.
         """
+
+
+@runtime_checkable
+class DataReceiver(Protocol):
+    """An applet that its security domain hands data to, after INSTALL [for personalisation]."""
+
+    def receive_data(self, block: bytes, *, is_last: bool) -> None:
+        """Take one block of STORE DATA, unwrapped (GPCS 2.3.1 §11.11).
+
+        Raises:
+            StatusWordError: The data are refused; the blocks so far are forgotten.
+        """
+
+
+@runtime_checkable
+class ModuleProvider(Protocol):
+    """An applet that other instances of its card may use as an identity module."""
+
+    def shared_module(self, client: Aid) -> IdentityModule | None:
+        """Return the module for the instance ``client``; None refuses it."""
 
 
 AppletFactory = Callable[[AppletContext], Applet]

@@ -3,7 +3,7 @@
 
 from typing import Final
 
-from iose.applet_api import AppletStore, Pin
+from iose.applet_api import AppletFacts, AppletStore, IdentityModule, Pin
 from iose.card.memory import CardMemory, InstanceStore
 from iose.card.pin import CardPin
 from iose.crypto.base import CryptoProvider, Rng
@@ -44,6 +44,15 @@ class InstanceContext:
         if len(value) > HISTORICAL_LIMIT:
             raise StatusWordError(StatusWord.WRONG_DATA, "more than 15 historical bytes")
         self._memory.put(HISTORICAL_BYTES_NAME, bytes(value))
+
+    def facts(self) -> AppletFacts:
+        """Return what the card says of this instance, as it is now."""
+        return AppletFacts("", "", bytes(32), 0x07, is_copy=False)
+
+    def identity_module(self, aid: Aid) -> IdentityModule | None:
+        """Return the module that another instance of this card offers; None when there is none."""
+        del aid
+        return None
 
     def invalidate_pins(self) -> None:
         """Forget every PIN given: selection, deselection or reset."""
