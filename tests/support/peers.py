@@ -12,6 +12,8 @@ HINTS = {
     "gnutls-serv": "gnutls-bin",
     "coap-client-openssl": "libcoap3-bin",
     "pcscd": "pcscd",
+    "opensc-tool": "opensc",
+    "java": "default-jre-headless",
     "mosquitto": "mosquitto",
 }
 
