@@ -9,6 +9,7 @@ IoseError
 ├─ LocalProtocolError
 ├─ RemoteProtocolError
 │  ├─ TlsPeerError
+│  ├─ RacsPeerError
 │  └─ AnswerError
 ├─ AlertReceived
 ├─ CryptoError
