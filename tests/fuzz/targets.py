@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iose import tls
+from iose.applet_commands.key_pairs import KeySlot
+from iose.applet_commands.psk import ElementPsk
+from iose.applet_commands.psk_functions import read_pair
 from iose.applets.tls_se import Personalisation, read_secrets
-from iose.applets.tls_se.psk import ElementPsk
-from iose.applets.tls_se.state import KeySlot, Profile, decode_settings
+from iose.applets.tls_se.state import Profile, decode_settings
 from iose.bridge.client_hello import handshake_size, read_server_name
 from iose.bridge.stream import BridgeState, StreamBridge
 from iose.card.registry import Privilege, Registry, RegistryEntry
@@ -408,7 +410,17 @@ TARGETS: dict[str, Target] = {
         Personalisation.decode,
         (DecodeError,),
         (demo().encode(), Personalisation(name=b"x", psk=bytes(32), user_pin=b"1").encode()),
-        ("applets/tls_se/personalisation.py Personalisation.decode",),
+        (
+            "applets/tls_se/personalisation.py Personalisation.decode",
+            "applet_commands/fields.py decode_fields",
+            "applet_commands/fields.py decode_bool",
+        ),
+    ),
+    "salt and PSK": Target(
+        read_pair,
+        (DecodeError,),
+        _hex("01000201FF"),
+        ("applet_commands/psk_functions.py read_pair",),
     ),
     "profile": Target(
         Profile.decode,
@@ -423,13 +435,13 @@ TARGETS: dict[str, Target] = {
         KeySlot.decode,
         (DecodeError,),
         (KeySlot().encode(),),
-        ("applets/tls_se/state.py KeySlot.decode",),
+        ("applet_commands/key_pairs.py KeySlot.decode",),
     ),
     "stored PSK": Target(
         ElementPsk.decode,
         (DecodeError,),
         (_OBJECTS["010203040500/object/psk"],),
-        ("applets/tls_se/psk.py ElementPsk.decode",),
+        ("applet_commands/psk.py ElementPsk.decode",),
     ),
     "stored objects": Target(
         _stored,

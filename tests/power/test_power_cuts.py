@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from iose.applet_commands.curves import KeyParameter, domain_parameter
 from iose.applets.tls_se import (
     TLS_SE_AID,
     CommandSet,
@@ -18,7 +19,6 @@ from iose.applets.tls_se import (
     Wire,
     read_secrets,
 )
-from iose.applets.tls_se.curves import KeyParameter, domain_parameter
 from iose.card.card_os import CardOs, CardServices
 from iose.crypto.base import Curve
 from iose.tls import AlertReceived, PreSharedKey

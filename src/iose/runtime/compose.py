@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from iose.applet_commands.pins import ADMIN_TRIES, USER_TRIES, PinName
 from iose.applets.tls_se import (
     TLS_SE_AID,
     CommandSet,
@@ -19,7 +20,6 @@ from iose.applets.tls_se import (
     Wire,
     read_secrets,
 )
-from iose.applets.tls_se.pins import ADMIN_TRIES, USER_TRIES, PinName
 from iose.applets.tls_se.settings import CHIP_PIECE
 from iose.applets.tls_se.state import Name, Profile
 from iose.card.card_os import CardOs, CardServices, CardSettings

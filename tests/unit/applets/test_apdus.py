@@ -3,8 +3,8 @@
 
 import pytest
 
+from iose.applet_commands.curves import KeyParameter, domain_parameter
 from iose.applets.tls_se import CommandSet, Personalisation, Settings, Wire, read_secrets
-from iose.applets.tls_se.curves import KeyParameter, domain_parameter
 from iose.applets.tls_se.endpoint import TestValues
 from iose.crypto.base import Curve, HashAlgorithm
 from tests.support.element import CRYPTO, DEMO_PSK, Element, demo, reference

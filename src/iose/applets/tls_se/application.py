@@ -4,6 +4,7 @@
 The keystore implements ``Application``; it knows neither records nor APDUs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -28,10 +29,13 @@ class ApplicationSession:
     Attributes:
         is_guest: Whether the client used the second identity, with fewer rights.
         handshake_secret: Of the running session, for the attestation; None without one.
+        export: Gives 32 bytes of the running session for a label (RFC 8446 §7.5); None unless
+            the line came through it.
     """
 
     is_guest: bool = False
     handshake_secret: bytes | None = field(default=None, repr=False)
+    export: Callable[[bytes], bytes] | None = field(default=None, repr=False, compare=False)
 
 
 class Application(Protocol):

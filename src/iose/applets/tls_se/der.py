@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the DER signatures the primitives make to r‖s (ANSI X9.62, ITU-T X.690 §8.3)."""
 
-from iose.applets.tls_se.curves import SCALAR_SIZE
+from iose.applet_commands.curves import SCALAR_SIZE
 from iose.wire.reader import ByteReader
 
 

@@ -9,8 +9,16 @@ from collections.abc import Callable
 from typing import Final
 
 from iose.applet_api import AppletContext
-from iose.applets.tls_se.curves import SCALAR_SIZE, SECP256K1_ORDER
-from iose.applets.tls_se.psk import PSK_SIZE, ElementPsk, derive_psk
+from iose.applet_commands.curves import SCALAR_SIZE, SECP256K1_ORDER
+from iose.applet_commands.psk import PSK_SIZE, ElementPsk
+from iose.applet_commands.psk_functions import (
+    ON_STORED_PSK,
+    RETURN_SECRETS,
+    PskFunction,
+    hmac_sha256,
+    new_psk,
+    read_pair,
+)
 from iose.applets.tls_se.state import ElementState
 from iose.crypto.base import AeadAlgorithm, HashAlgorithm
 from iose.crypto.errors import InvalidTagError
@@ -19,16 +27,11 @@ from iose.iso7816.status import StatusWord, StatusWordError
 from iose.wire.errors import DecodeError
 from iose.wire.reader import ByteReader
 
-_HANDSHAKE_SECRET: Final = 0x0E
-_RETURN_SECRETS: Final = 0xFF
-_EARLY_LABELS: Final = {0x00: b"tls13 c e traffic", 0x01: b"tls13 e exp master"}
-_ONE_BLOCK: Final = b"\x01"  # RFC 5869 §2.3
 _CCM_KEY_SIZE: Final = 16
 _CCM_NONCE_SIZE: Final = 12
 _CCM_DATA_SIZE: Final = 5
 _CCM_TAG_SIZE: Final = 16
 _OPERAND_SIZE: Final = SCALAR_SIZE + 1
-_SHA256: Final = HashAlgorithm.SHA256
 
 
 class HkdfCommands:
@@ -41,7 +44,7 @@ class HkdfCommands:
     @staticmethod
     def is_handshake_secret(command: CommandApdu) -> bool:
         """Whether the command makes a handshake secret."""
-        return command.p2 == _HANDSHAKE_SECRET
+        return command.p2 == PskFunction.HANDSHAKE_SECRET
 
     def process(self, command: CommandApdu) -> ResponseApdu:
         """Return the answer to one command; its PIN is checked already.
@@ -53,22 +56,18 @@ class HkdfCommands:
         functions: dict[int, Callable[[CommandApdu], bytes]] = {
             0x00: self._hmac_sha512,
             0x01: self._add,
-            0x02: self._hmac_sha256,
+            PskFunction.HMAC_SHA256: self._hmac_sha256,
             0x05: self._encrypt,
             0x06: self._decrypt,
             0x10: _refuse,
             0x16: self._hash_loop,
         }
-        on_psk: dict[int, Callable[[CommandApdu, ElementPsk], bytes]] = {
-            0x0A: self._set_psk,
-            0x0B: self._early_secret,
-            0x0C: self._binder,
-            0x0D: self._resumption_binder,
-            _HANDSHAKE_SECRET: self._handshake_secret,
-        }
         try:
-            if command.p2 in on_psk:
-                return ResponseApdu(on_psk[command.p2](command, self._open_psk()))
+            if command.p2 == PskFunction.SET_PSK:
+                self._open_psk()
+                return ResponseApdu(self._set_psk(command))
+            if (operation := ON_STORED_PSK.get(command.p2)) is not None:
+                return ResponseApdu(operation(self._context.crypto, command, self._open_psk()))
             if command.p2 in functions:
                 return ResponseApdu(functions[command.p2](command))
         except DecodeError:
@@ -81,44 +80,18 @@ class HkdfCommands:
             raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
         return psk
 
-    def _set_psk(self, command: CommandApdu, _old: ElementPsk) -> bytes:
-        salt, psk = _read_pair(command.data)
-        if len(psk) != PSK_SIZE:
-            raise StatusWordError(StatusWord.WRONG_LE)
+    def _set_psk(self, command: CommandApdu) -> bytes:
         reference = self._state.profile.settings.is_reference
-        derived = derive_psk(self._context.crypto, psk, salt=salt, reference=reference)
+        derived = new_psk(self._context.crypto, command, reference=reference)
         self._state.set_psk(derived)
-        return derived.encode()[PSK_SIZE:] if command.p1 == _RETURN_SECRETS else b""
-
-    def _early_secret(self, command: CommandApdu, psk: ElementPsk) -> bytes:
-        label = _EARLY_LABELS.get(command.p1)
-        if label is None:
-            raise StatusWordError(StatusWord.WRONG_P1P2)
-        reader = ByteReader(command.data)
-        size = reader.read_bytes(2)
-        context = reader.read_opaque(1)
-        reader.finish()
-        info = size + bytes((len(label),)) + label + bytes((len(context),)) + context
-        return self._hmac(psk.early, info + _ONE_BLOCK)
-
-    def _binder(self, command: CommandApdu, psk: ElementPsk) -> bytes:
-        return self._hmac(psk.external_finished, _data(command))
-
-    def _resumption_binder(self, command: CommandApdu, psk: ElementPsk) -> bytes:
-        return self._hmac(psk.resumption_finished, _data(command))
-
-    def _handshake_secret(self, command: CommandApdu, psk: ElementPsk) -> bytes:
-        return self._hmac(psk.derived, _data(command))
+        return derived.encode()[PSK_SIZE:] if command.p1 == RETURN_SECRETS else b""
 
     def _hmac_sha256(self, command: CommandApdu) -> bytes:
-        return self._hmac(*_read_pair(command.data))
+        return hmac_sha256(self._context.crypto, command)
 
     def _hmac_sha512(self, command: CommandApdu) -> bytes:
-        key, message = _read_pair(command.data)
+        key, message = read_pair(command.data)
         return self._context.crypto.hmac(HashAlgorithm.SHA512, key, message)
-
-    def _hmac(self, key: bytes, message: bytes) -> bytes:
-        return self._context.crypto.hmac(_SHA256, key, message)
 
     def _add(self, command: CommandApdu) -> bytes:
         reader = ByteReader(command.data)
@@ -129,7 +102,7 @@ class HkdfCommands:
     def _hash_loop(self, command: CommandApdu) -> bytes:
         digest = command.data
         for _ in range(max(command.p1, 1)):
-            digest = self._context.crypto.hash(_SHA256, digest)
+            digest = self._context.crypto.hash(HashAlgorithm.SHA256, digest)
         return digest
 
     def _encrypt(self, command: CommandApdu) -> bytes:
@@ -149,25 +122,12 @@ class HkdfCommands:
             raise StatusWordError(StatusWord.CCM_DECRYPT_FAILURE) from None
 
 
-def _read_pair(data: bytes) -> tuple[bytes, bytes]:
-    reader = ByteReader(data)
-    pair = reader.read_opaque(1), reader.read_opaque(1)
-    reader.finish()
-    return pair
-
-
 def _read_ccm(reader: ByteReader) -> tuple[bytes, bytes, bytes]:
     return (
         reader.read_bytes(_CCM_KEY_SIZE),
         reader.read_bytes(_CCM_NONCE_SIZE),
         reader.read_bytes(_CCM_DATA_SIZE),
     )
-
-
-def _data(command: CommandApdu) -> bytes:
-    if not command.data:
-        raise StatusWordError(StatusWord.WRONG_LE)
-    return command.data
 
 
 def _refuse(_command: CommandApdu) -> bytes:

@@ -5,16 +5,25 @@ Index 0 to 3 are the general pairs the keystore shares, FF the ephemeral pair of
 application (attestation) key: of it, only the public part is read.
 """
 
-from dataclasses import replace
-from enum import IntEnum
 from typing import Final
 
 from iose.applet_api import AppletContext
-from iose.applets.tls_se.curves import PARAMETERS, SCALAR_SIZE, KeyParameter, domain_parameter
+from iose.applet_commands.key_pairs import (
+    KeySlot,
+    cleared,
+    generated,
+    is_private_parameter,
+    parameter,
+    private_of,
+    public_of,
+    shared_secret,
+    sign,
+    with_curve,
+    with_parameter,
+)
 from iose.applets.tls_se.der import raw_signature
-from iose.applets.tls_se.state import CERTIFICATE_SIZE, KEY_SLOTS, ElementState, KeySlot
+from iose.applets.tls_se.state import CERTIFICATE_SIZE, KEY_SLOTS, ElementState
 from iose.crypto.base import Curve, HashAlgorithm
-from iose.crypto.errors import CryptoError
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.status import StatusWord, StatusWordError
 
@@ -22,13 +31,6 @@ EPHEMERAL: Final = 0xFF
 ATTESTATION: Final = (0xFE, 0x05)
 _CURVE_SECP256K1: Final = 0xFF
 _SELF_SIGN: Final = 0xFF
-
-
-class KeyInput(IntEnum):
-    """P1 of SIGN: what the data is."""
-
-    DIGEST = 0x00
-    MESSAGE = 0x21
 
 
 class KeyCommands:
@@ -52,17 +54,7 @@ class KeyCommands:
         slot = self._slot(command.p2)
         if command.p2 in ATTESTATION and self._state.profile.is_locked:
             raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
-        private = _private(slot)
-        match command.p1:
-            case KeyInput.DIGEST:
-                digest = command.data
-            case KeyInput.MESSAGE:
-                digest = self._context.crypto.hash(HashAlgorithm.SHA256, command.data)
-            case _:
-                raise StatusWordError(StatusWord.WRONG_P1P2)
-        if len(digest) != HashAlgorithm.SHA256.digest_size:
-            raise StatusWordError(StatusWord.SIGNATURE_FAILURE)
-        return _with_length(self._sign(slot, private, digest))
+        return sign(self._context.crypto, slot, command)
 
     def clear(self, command: CommandApdu) -> ResponseApdu:
         """Clear both halves of a pair (INS 81); curve, seal and seed stay.
@@ -70,8 +62,7 @@ class KeyCommands:
         Raises:
             StatusWordError: 6985, index above 3.
         """
-        slot = self._general(command.p2)
-        self._state.set_key_slot(command.p2, replace(slot, public=None, private=None))
+        self._state.set_key_slot(command.p2, cleared(self._general(command.p2)))
         return ResponseApdu()
 
     def generate(self, command: CommandApdu) -> ResponseApdu:
@@ -81,19 +72,8 @@ class KeyCommands:
             StatusWordError: 6985 index, 6401 or 6402 a half exists, 6D10 no curve.
         """
         slot = self._general(command.p2)
-        if slot.public is not None:
-            raise StatusWordError(StatusWord.PUBLIC_KEY_CONFLICT)
-        if slot.private is not None:
-            raise StatusWordError(StatusWord.PRIVATE_KEY_CONFLICT)
-        if slot.curve is None:
-            raise StatusWordError(StatusWord.KEY_GENERATION_FAILURE)
-        self._state.set_key_slot(command.p2, self._new_pair(slot, slot.curve))
+        self._state.set_key_slot(command.p2, self._generated(slot))
         return ResponseApdu()
-
-    @staticmethod
-    def is_private_parameter(command: CommandApdu) -> bool:
-        """Whether GET KEY PARAMETER asks for a private key, which takes the administrator."""
-        return command.p1 == KeyParameter.PRIVATE
 
     def parameter(self, command: CommandApdu) -> ResponseApdu:
         """Return a 2-byte length and one parameter of a key (INS 84).
@@ -102,19 +82,7 @@ class KeyCommands:
             StatusWordError: 6985 index or a private key that stays inside, 6401 or 6402 missing,
                 6A86 for P1, 6D30 no curve.
         """
-        slot = self._slot(command.p2)
-        if command.p1 > KeyParameter.PRIVATE:
-            raise StatusWordError(StatusWord.WRONG_P1P2)
-        parameter = KeyParameter(command.p1)
-        if parameter is KeyParameter.PUBLIC:
-            return _with_length(_public(slot))
-        if parameter is KeyParameter.PRIVATE:
-            if slot.is_sealed:
-                raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
-            return _with_length(_private(slot))
-        if slot.curve is None:
-            raise StatusWordError(StatusWord.KEY_READ_FAILURE)
-        return _with_length(domain_parameter(slot.curve, parameter))
+        return parameter(self._slot(command.p2), command)
 
     def set_parameter(self, command: CommandApdu) -> ResponseApdu:
         """Set one parameter of a key (INS 88).
@@ -126,18 +94,9 @@ class KeyCommands:
                 6D40 the value is refused.
         """
         slot = self._general(command.p2)
-        if command.p1 > KeyParameter.PRIVATE:
-            raise StatusWordError(StatusWord.WRONG_P1P2)
-        parameter = KeyParameter(command.p1)
-        try:
-            if parameter is KeyParameter.PUBLIC:
-                changed = self._with_public(slot, command.data)
-            elif parameter is KeyParameter.PRIVATE:
-                changed = self._with_private(slot, command.data)
-            else:
-                changed = _with_domain(slot, parameter, command.data)
-        except CryptoError:
-            raise StatusWordError(StatusWord.KEY_SET_FAILURE) from None
+        if is_private_parameter(command) and self._state.profile.is_locked:
+            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
+        changed = with_parameter(self._context.crypto, slot, command)
         self._state.set_key_slot(command.p2, changed)
         return ResponseApdu()
 
@@ -147,11 +106,8 @@ class KeyCommands:
         Raises:
             StatusWordError: 6985, index above 3, or a key of the other curve is there.
         """
-        slot = self._general(command.p2)
         curve = Curve.SECP256K1 if command.p1 == _CURVE_SECP256K1 else Curve.SECP256R1
-        if not slot.is_empty and slot.curve is not curve:
-            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
-        self._state.set_key_slot(command.p2, replace(slot, curve=curve))
+        self._state.set_key_slot(command.p2, with_curve(self._general(command.p2), curve))
         return ResponseApdu()
 
     def ecdh(self, command: CommandApdu) -> ResponseApdu:
@@ -162,18 +118,10 @@ class KeyCommands:
                 not on the curve.
         """
         if command.p2 == EPHEMERAL:
-            self._ephemeral = self._new_pair(KeySlot(Curve.SECP256R1), Curve.SECP256R1)
-            slot = self._ephemeral
+            slot = self._ephemeral = self._generated(KeySlot(Curve.SECP256R1))
         else:
             slot = self._general(command.p2)
-        private = _private(slot)
-        curve = slot.curve or Curve.SECP256R1
-        if command.data == domain_parameter(curve, KeyParameter.GENERATOR):
-            raise StatusWordError(StatusWord.ECDH_FAILURE)
-        try:
-            return ResponseApdu(self._context.crypto.ecdh(curve, private, command.data))
-        except CryptoError:
-            raise StatusWordError(StatusWord.ECDH_FAILURE) from None
+        return shared_secret(self._context.crypto, slot, command.data)
 
     def certificate(self, _command: CommandApdu) -> ResponseApdu:
         """Return the application certificate, zeros while there is none (INS 8E)."""
@@ -193,10 +141,12 @@ class KeyCommands:
             self._state.set_certificate(command.data)
             return ResponseApdu()
         signer = self._general(command.p2)
-        private = _private(signer)
-        public = _public(self._state.attestation_key)
-        digest = self._context.crypto.hash(HashAlgorithm.SHA256, public[1:])
-        self._state.set_certificate(raw_signature(self._sign(signer, private, digest)))
+        private = private_of(signer)
+        public = public_of(self._state.attestation_key)
+        crypto = self._context.crypto
+        digest = crypto.hash(HashAlgorithm.SHA256, public[1:])
+        signature = crypto.ecdsa_sign(signer.curve or Curve.SECP256K1, private, digest)
+        self._state.set_certificate(raw_signature(signature))
         return ResponseApdu()
 
     def _general(self, index: int) -> KeySlot:
@@ -211,52 +161,5 @@ class KeyCommands:
             return self._state.attestation_key
         return self._general(index)
 
-    def _sign(self, slot: KeySlot, private: bytes, digest: bytes) -> bytes:
-        return self._context.crypto.ecdsa_sign(slot.curve or Curve.SECP256K1, private, digest)
-
-    def _new_pair(self, slot: KeySlot, curve: Curve) -> KeySlot:
-        private = self._context.crypto.generate_private_key(curve, self._context.rng)
-        public = self._context.crypto.public_key(curve, private)
-        return replace(slot, curve=curve, public=public, private=private)
-
-    def _with_public(self, slot: KeySlot, value: bytes) -> KeySlot:
-        if slot.public is not None:
-            raise StatusWordError(StatusWord.PUBLIC_KEY_CONFLICT)
-        if slot.curve is None:
-            raise StatusWordError(StatusWord.KEY_SET_FAILURE)
-        self._context.crypto.check_public_key(slot.curve, value)
-        return replace(slot, public=value)
-
-    def _with_private(self, slot: KeySlot, value: bytes) -> KeySlot:
-        if self._state.profile.is_locked:
-            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
-        if slot.private is not None:
-            raise StatusWordError(StatusWord.PRIVATE_KEY_CONFLICT)
-        if slot.curve is None or len(value) > SCALAR_SIZE:
-            raise StatusWordError(StatusWord.KEY_SET_FAILURE)
-        private = value.rjust(SCALAR_SIZE, b"\x00")
-        self._context.crypto.public_key(slot.curve, private)  # refuses what is no scalar
-        return replace(slot, private=private)
-
-
-def _with_domain(slot: KeySlot, parameter: KeyParameter, value: bytes) -> KeySlot:
-    for curve in PARAMETERS if slot.curve is None else (slot.curve,):
-        if domain_parameter(curve, parameter) == value:
-            return replace(slot, curve=curve)
-    raise StatusWordError(StatusWord.KEY_SET_FAILURE)
-
-
-def _public(slot: KeySlot) -> bytes:
-    if slot.public is None:
-        raise StatusWordError(StatusWord.PUBLIC_KEY_CONFLICT)
-    return slot.public
-
-
-def _private(slot: KeySlot) -> bytes:
-    if slot.private is None:
-        raise StatusWordError(StatusWord.PRIVATE_KEY_CONFLICT)
-    return slot.private
-
-
-def _with_length(value: bytes) -> ResponseApdu:
-    return ResponseApdu(len(value).to_bytes(2, "big") + value)
+    def _generated(self, slot: KeySlot) -> KeySlot:
+        return generated(self._context.crypto, self._context.rng, slot)

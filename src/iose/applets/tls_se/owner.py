@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from iose.applets.tls_se.pins import PinName
-from iose.applets.tls_se.psk import ElementPsk
+from iose.applet_commands.pins import PinName
+from iose.applet_commands.psk import ElementPsk
 from iose.applets.tls_se.state import DEFAULT_GUEST_IDENTITY, DEFAULT_IDENTITY, Name
 from iose.iso7816.aid import Aid
 

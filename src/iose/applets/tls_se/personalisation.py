@@ -5,40 +5,45 @@
 is not personalised yet. Secrets it leaves out are drawn inside the element.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from iose.applet_api import AppletContext
-from iose.applets.tls_se.pins import PIN_SIZE, ElementPins
-from iose.applets.tls_se.psk import PSK_SIZE, derive_psk
+from iose.applet_commands.fields import (
+    Field,
+    decode_bool,
+    decode_fields,
+    encode_bool,
+    encode_fields,
+    sized,
+)
+from iose.applet_commands.key_pairs import KeySlot
+from iose.applet_commands.pins import (
+    DEMO_ADMIN_PIN,
+    DEMO_USER_PIN,
+    PIN_SIZE,
+    ElementPins,
+    random_pin,
+)
+from iose.applet_commands.psk import DEMO_PSK, PSK_SIZE, derive_psk
 from iose.applets.tls_se.settings import Settings
 from iose.applets.tls_se.state import (
     DEFAULT_GUEST_IDENTITY,
     DEFAULT_IDENTITY,
     ElementState,
     Flag,
-    KeySlot,
     Name,
     Profile,
     decode_settings,
     encode_settings,
 )
-from iose.crypto.base import Curve, Rng
+from iose.crypto.base import Curve
 from iose.wire.errors import DecodeError
-from iose.wire.reader import ByteReader
-from iose.wire.writer import ByteWriter
 
 DEFAULT_NAME: Final = b"key1.com"
 NAME_LIMIT: Final = 15  # historical bytes of an ATR (ISO/IEC 7816-3 §8.2.1)
-DEMO_PSK: Final = bytes(range(1, PSK_SIZE + 1))
-DEMO_USER_PIN: Final = b"0000"
-DEMO_ADMIN_PIN: Final = b"00000000"
-_PIN_LETTERS: Final = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # 32 that no eye confuses
 NO_FLAG: Final = Flag(0)
 ALL_FLAGS: Final = Flag.GUEST_ENABLED | Flag.CHECK_SERVER_NAME
-_NO: Final = b"\x00"
-_YES: Final = b"\x01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +89,7 @@ class Personalisation:
         Raises:
             LocalProtocolError: A value has more than 65 535 bytes.
         """
-        writer = ByteWriter()
-        for tag, (name, encode, _) in _FIELDS.items():
-            value = getattr(self, name)
-            if value is not None:
-                writer.write_uint8(tag)
-                writer.write_opaque(encode(value), 2)
-        return writer.to_bytes()
+        return encode_fields(self, _FIELDS)
 
     @classmethod
     def decode(cls, data: bytes) -> "Personalisation":
@@ -99,34 +98,7 @@ class Personalisation:
         Raises:
             DecodeError: Not what ``encode`` makes, or a value is out of its range.
         """
-        reader = ByteReader(data)
-        values: dict[str, object] = {}
-        while reader.remaining:
-            tag = reader.read_uint8()
-            if tag not in _FIELDS:
-                raise DecodeError(f"unknown field {tag} of a personalisation", offset=reader.offset)
-            name, _, decode = _FIELDS[tag]
-            values[name] = decode(reader.read_opaque(2))
-        return cls(**values)  # type: ignore[arg-type]  # the table pairs each name with its type
-
-
-def _text(low: int, high: int) -> Callable[[bytes], bytes]:
-    def decode(value: bytes) -> bytes:
-        if not low <= len(value) <= high:
-            raise DecodeError(f"expected {low} to {high} bytes, found {len(value)}")
-        return value
-
-    return decode
-
-
-def _encode_bool(value: bool) -> bytes:  # noqa: FBT001  # an entry of the table below
-    return bytes((value,))
-
-
-def _decode_bool(value: bytes) -> bool:
-    if value not in (_NO, _YES):
-        raise DecodeError("expected 0 or 1 in one byte")
-    return value == _YES
+        return cls(**decode_fields(data, _FIELDS))
 
 
 def _encode_flags(value: Flag) -> bytes:
@@ -134,28 +106,28 @@ def _encode_flags(value: Flag) -> bytes:
 
 
 def _decode_flags(value: bytes) -> Flag:
-    flags = Flag(_text(1, 1)(value)[0])
+    flags = Flag(sized(1, 1)(value)[0])
     if flags & ~ALL_FLAGS:
         raise DecodeError(f"unknown flags {flags:02X}")
     return flags
 
 
 _TEXT_LIMIT: Final = 64
-_FIELDS: Final[dict[int, tuple[str, Callable[..., bytes], Callable[[bytes], object]]]] = {
+_FIELDS: Final[dict[int, Field]] = {
     1: ("settings", encode_settings, decode_settings),
-    2: ("name", bytes, _text(0, NAME_LIMIT)),
-    3: ("psk", bytes, _text(PSK_SIZE, PSK_SIZE)),
-    4: ("identity", bytes, _text(1, _TEXT_LIMIT)),
-    5: ("user_pin", bytes, _text(1, PIN_SIZE)),
-    6: ("admin_pin", bytes, _text(PIN_SIZE, PIN_SIZE)),
-    7: ("guest_psk", bytes, _text(PSK_SIZE, PSK_SIZE)),
-    8: ("guest_identity", bytes, _text(1, _TEXT_LIMIT)),
+    2: ("name", bytes, sized(0, NAME_LIMIT)),
+    3: ("psk", bytes, sized(PSK_SIZE, PSK_SIZE)),
+    4: ("identity", bytes, sized(1, _TEXT_LIMIT)),
+    5: ("user_pin", bytes, sized(1, PIN_SIZE)),
+    6: ("admin_pin", bytes, sized(PIN_SIZE, PIN_SIZE)),
+    7: ("guest_psk", bytes, sized(PSK_SIZE, PSK_SIZE)),
+    8: ("guest_identity", bytes, sized(1, _TEXT_LIMIT)),
     9: ("flags", _encode_flags, _decode_flags),
-    10: ("attestation_private", bytes, _text(PSK_SIZE, PSK_SIZE)),
-    11: ("version_text", bytes, _text(0, _TEXT_LIMIT)),
-    12: ("shows_handshake_secret", _encode_bool, _decode_bool),
-    13: ("uses_demo_secrets", _encode_bool, _decode_bool),
-    14: ("is_final", _encode_bool, _decode_bool),
+    10: ("attestation_private", bytes, sized(PSK_SIZE, PSK_SIZE)),
+    11: ("version_text", bytes, sized(0, _TEXT_LIMIT)),
+    12: ("shows_handshake_secret", encode_bool, decode_bool),
+    13: ("uses_demo_secrets", encode_bool, decode_bool),
+    14: ("is_final", encode_bool, decode_bool),
 }
 
 
@@ -180,9 +152,9 @@ def personalise(
     demo = given.uses_demo_secrets
     rng = context.rng
     if given.user_pin or is_new:
-        pins.user.update(given.user_pin or (DEMO_USER_PIN if demo else _random_pin(rng)))
+        pins.user.update(given.user_pin or (DEMO_USER_PIN if demo else random_pin(rng)))
     if given.admin_pin or is_new:
-        pins.admin.update(given.admin_pin or (DEMO_ADMIN_PIN if demo else _random_pin(rng)))
+        pins.admin.update(given.admin_pin or (DEMO_ADMIN_PIN if demo else random_pin(rng)))
     if given.psk or is_new:
         psk = given.psk or (DEMO_PSK if demo else rng.random_bytes(PSK_SIZE))
         state.set_psk(derive_psk(context.crypto, psk, reference=given.settings.is_reference))
@@ -216,8 +188,3 @@ def set_name(context: AppletContext, state: ElementState, name: bytes) -> None:
     """Store the SEN; it shows in the ATR from the next reset on."""
     state.store.put(Name.ELEMENT_NAME, name)
     context.set_historical_bytes(name)
-
-
-def _random_pin(rng: Rng) -> bytes:
-    letters = len(_PIN_LETTERS)
-    return bytes(_PIN_LETTERS[byte % letters] for byte in rng.random_bytes(PIN_SIZE))

@@ -10,7 +10,10 @@ from enum import IntEnum
 from typing import Final
 
 from iose.applet_api import AppletContext
-from iose.applets.tls_se.curves import POINT_SIZE
+from iose.applet_commands.curves import POINT_SIZE
+from iose.applet_commands.key_pairs import is_private_parameter
+from iose.applet_commands.pins import ElementPins
+from iose.applet_commands.psk import SECRET_SIZE
 from iose.applets.tls_se.hkdf import HkdfCommands
 from iose.applets.tls_se.keys import KeyCommands
 from iose.applets.tls_se.keystore import Keystore
@@ -20,8 +23,6 @@ from iose.applets.tls_se.personalisation import (
     personalise,
     set_name,
 )
-from iose.applets.tls_se.pins import ElementPins
-from iose.applets.tls_se.psk import SECRET_SIZE
 from iose.applets.tls_se.session import TlsSession
 from iose.applets.tls_se.settings import CommandSet
 from iose.applets.tls_se.state import RECORD_COUNT, RECORD_SIZE, ElementState
@@ -89,7 +90,11 @@ class TlsServerApplet:
     def __init__(self, context: AppletContext) -> None:
         self._context = context
         self._state = ElementState(context.store)
-        self._pins = ElementPins(context, self._state)
+        self._pins = ElementPins(
+            context,
+            lambda: self._state.profile.is_locked,
+            lambda: self._state.set_psk_failures(0),
+        )
         self._keys = KeyCommands(context, self._state)
         self._hkdf = HkdfCommands(context, self._state)
         self._store_data_blocks = b""
@@ -107,7 +112,7 @@ class TlsServerApplet:
             Ins.SEND: (self._session.send, None),
             Ins.RECEIVE: (self._session.receive, None),
             Ins.VERIFY: (self._pins.verify, None),
-            Ins.CHANGE_PIN: (self._pins.change, None),
+            Ins.CHANGE_PIN: (self._pins.change, self._require_unlocked),
             Ins.GET_STATUS: (self._status, user),
             Ins.READ: (self._read, user),
             Ins.WRITE: (self._write, admin),
@@ -228,8 +233,12 @@ class TlsServerApplet:
             data = data[len(piece) :]
         return ResponseApdu()
 
+    def _require_unlocked(self) -> None:
+        if self._state.profile.is_locked:
+            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
+
     def _key_parameter(self, command: CommandApdu) -> ResponseApdu:
-        if self._keys.is_private_parameter(command):
+        if is_private_parameter(command):
             self._pins.require_admin()
         return self._keys.parameter(command)
 
@@ -240,8 +249,7 @@ class TlsServerApplet:
         return response
 
     def _test(self, command: CommandApdu) -> ResponseApdu:
-        if self._state.profile.is_locked:
-            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
+        self._require_unlocked()
         values = self._session.test_values
         match command.p2:
             case TestData.SHARED_SECRET:

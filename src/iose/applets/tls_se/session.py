@@ -28,6 +28,7 @@ from iose.tls.events import ApplicationData, HandshakeComplete, KeyUpdated, Peer
 
 FIRST_FRAGMENT: Final = 0x01  # P2 of SEND
 LAST_FRAGMENT: Final = 0x02
+EXPORT_SIZE: Final = 32  # what one hash gives
 _CLOSE_NOTIFY_CONTENT: Final = b"\x01\x00"
 _ECHO_APPLICATION: Final = EchoApplication()
 
@@ -102,8 +103,14 @@ class TlsSession:
         return self._output.fetch(command.le, self._state.profile.settings)
 
     def caller(self) -> ApplicationSession:
-        """Return who calls the application now."""
+        """Return who calls the application now, past the session."""
         return ApplicationSession(self._is_guest, self.handshake_secret)
+
+    def _caller_in(self, engine: TlsEngine) -> ApplicationSession:
+        def export(label: bytes) -> bytes:
+            return engine.export_keying_material(label, b"", EXPORT_SIZE)
+
+        return ApplicationSession(self._is_guest, self.handshake_secret, export)
 
     def _assemble(self, command: CommandApdu, settings: Settings) -> bytes | None:
         buffer = self._buffer
@@ -191,7 +198,7 @@ class TlsSession:
 
     def _answer(self, engine: TlsEngine, line: bytes, mode: int, settings: Settings) -> StatusWord:
         application = _ECHO_APPLICATION if mode == Mode.SELF_TEST else self._application
-        reply = application.handle(line, self.caller())
+        reply = application.handle(line, self._caller_in(engine))
         engine.send_data(reply.data)
         if not (reply.ends_session or mode):
             return StatusWord.OK

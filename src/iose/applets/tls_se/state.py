@@ -11,10 +11,9 @@ from functools import lru_cache
 from typing import Final
 
 from iose.applet_api import AppletStore
-from iose.applets.tls_se.curves import POINT_SIZE, SCALAR_SIZE
-from iose.applets.tls_se.psk import ElementPsk
+from iose.applet_commands.key_pairs import KeySlot
+from iose.applet_commands.psk import ElementPsk
 from iose.applets.tls_se.settings import CommandSet, Limits, Settings, Wire
-from iose.crypto.base import Curve
 from iose.wire.errors import DecodeError
 from iose.wire.reader import ByteReader
 
@@ -26,7 +25,6 @@ DEFAULT_IDENTITY: Final = b"Client_identity"
 DEFAULT_GUEST_IDENTITY: Final = b"guest"
 _ROOT_SIZE: Final = 64
 _SETTINGS_SIZE: Final = 3
-_CURVES: Final = (None, Curve.SECP256R1, Curve.SECP256K1)
 
 
 class Name:
@@ -34,6 +32,7 @@ class Name:
 
     PROFILE: Final = "profile"
     ELEMENT_NAME: Final = "name"
+    SEID: Final = "seid"
     PSK: Final = "psk"
     IDENTITY: Final = "identity"
     GUEST_PSK: Final = "guest.psk"
@@ -125,56 +124,6 @@ def decode_settings(data: bytes) -> Settings:
         return Settings(list(Wire)[data[0]], list(Limits)[data[1]], list(CommandSet)[data[2]])
     except IndexError:
         raise DecodeError("a setting has an unknown value") from None
-
-
-@dataclass(frozen=True, slots=True)
-class KeySlot:
-    """One general key pair.
-
-    Attributes:
-        curve: None until a command chose one.
-        public: The uncompressed point, or None.
-        private: The scalar, or None.
-        is_sealed: Whether the private key and the seed of this slot never leave the element.
-    """
-
-    curve: Curve | None = None
-    public: bytes | None = None
-    private: bytes | None = field(default=None, repr=False)
-    is_sealed: bool = False
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether it holds neither half of a pair."""
-        return self.public is None and self.private is None
-
-    def encode(self) -> bytes:
-        """Return the bytes of the object."""
-        head = (
-            _CURVES.index(self.curve),
-            self.is_sealed,
-            self.public is not None,
-            self.private is not None,
-        )
-        return bytes(head) + (self.public or b"") + (self.private or b"")
-
-    @classmethod
-    def decode(cls, data: bytes) -> "KeySlot":
-        """Return the slot that ``encode`` made.
-
-        Raises:
-            DecodeError: It ends early, or its curve is not known.
-        """
-        reader = ByteReader(data)
-        curve, sealed, has_public, has_private = reader.read_bytes(4)
-        if curve >= len(_CURVES):
-            raise DecodeError("a key slot of an unknown curve")
-        return cls(
-            _CURVES[curve],
-            reader.read_bytes(POINT_SIZE) if has_public else None,
-            reader.read_bytes(SCALAR_SIZE) if has_private else None,
-            bool(sealed),
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ A pair of key and chain code is one string of 64 bytes, as it comes out of HMAC-
 
 from typing import Final
 
-from iose.applets.tls_se.curves import SCALAR_SIZE, SECP256K1_ORDER
+from iose.applet_commands.curves import SCALAR_SIZE, SECP256K1_ORDER
 from iose.crypto.base import CryptoProvider, HashAlgorithm
 
 HARDENED: Final = 0x80

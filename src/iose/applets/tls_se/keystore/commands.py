@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from iose.applet_commands.curves import SCALAR_SIZE
 from iose.applets.tls_se.application import ApplicationSession, Reply
-from iose.applets.tls_se.curves import SCALAR_SIZE
 
 LINE_END: Final = b"\r\n"
 OK: Final = Reply(b"OK" + LINE_END)

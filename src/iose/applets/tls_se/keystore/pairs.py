@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from iose.applet_api import AppletContext
+from iose.applet_commands.key_pairs import KeySlot
 from iose.applets.tls_se.application import ApplicationSession, Reply
 from iose.applets.tls_se.keystore.commands import (
     ERROR,
@@ -19,7 +20,7 @@ from iose.applets.tls_se.keystore.commands import (
     padded_scalar,
 )
 from iose.applets.tls_se.settings import CommandSet, Settings
-from iose.applets.tls_se.state import KEY_SLOTS, ElementState, KeySlot
+from iose.applets.tls_se.state import KEY_SLOTS, ElementState
 from iose.crypto.base import Curve
 
 _DEFAULT_CURVE: Final = Curve.SECP256K1

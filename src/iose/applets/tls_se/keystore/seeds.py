@@ -4,6 +4,7 @@
 from typing import Final
 
 from iose.applet_api import AppletContext
+from iose.applet_commands.key_pairs import KeySlot
 from iose.applets.tls_se.application import ApplicationSession, Reply
 from iose.applets.tls_se.keystore.bip32 import derive_private_key, is_path, master_key
 from iose.applets.tls_se.keystore.commands import (
@@ -15,7 +16,7 @@ from iose.applets.tls_se.keystore.commands import (
     text_reply,
 )
 from iose.applets.tls_se.settings import CommandSet, Settings
-from iose.applets.tls_se.state import KEY_SLOTS, ElementState, KeySlot, Tree
+from iose.applets.tls_se.state import KEY_SLOTS, ElementState, Tree
 from iose.crypto.base import Curve, HashAlgorithm
 
 SEED_LIMIT: Final = 64

@@ -4,6 +4,7 @@
 from typing import Final
 
 from iose.applet_api import AppletContext
+from iose.applet_commands.psk import PSK_SIZE, SECRET_SIZE, derive_psk
 from iose.applets.tls_se.application import ApplicationSession, Reply
 from iose.applets.tls_se.keystore.commands import (
     ABORT,
@@ -15,7 +16,6 @@ from iose.applets.tls_se.keystore.commands import (
     padded_scalar,
     text_reply,
 )
-from iose.applets.tls_se.psk import PSK_SIZE, SECRET_SIZE, derive_psk
 from iose.applets.tls_se.settings import CommandSet, Settings
 from iose.applets.tls_se.state import CERTIFICATE_SIZE, ElementState, Flag, Name
 from iose.crypto.base import Curve, HashAlgorithm

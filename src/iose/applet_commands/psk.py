@@ -13,6 +13,7 @@ from iose.tls.key_schedule import Hkdf, PskSecrets
 from iose.wire.errors import DecodeError
 
 PSK_SIZE: Final = 32
+DEMO_PSK: Final = bytes(range(1, PSK_SIZE + 1))
 SECRET_SIZE: Final = 32
 NO_SALT: Final = bytes(SECRET_SIZE)
 

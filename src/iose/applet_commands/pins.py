@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """VERIFY and CHANGE PIN on the two PINs, and who may do what (tls-se.md §2)."""
 
+from collections.abc import Callable
 from typing import Final
 
 from iose.applet_api import AppletContext, Pin
-from iose.applets.tls_se.state import ElementState
+from iose.crypto.base import Rng
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.status import StatusWord, StatusWordError
 
@@ -15,7 +16,9 @@ _PADDING: Final = b"\xff"
 _P2_USER: Final = 0x00
 _P2_ADMIN: Final = 0x01
 _P2_RESTORE_USER: Final = 0xFF
-_RESTORED_USER_PIN: Final = b"0000"
+DEMO_USER_PIN: Final = b"0000"
+DEMO_ADMIN_PIN: Final = b"00000000"
+_PIN_LETTERS: Final = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # 32 that no eye confuses
 
 
 class PinName:
@@ -26,10 +29,22 @@ class PinName:
 
 
 class ElementPins:
-    """Both PINs and the commands on them."""
+    """Both PINs and the commands on them.
 
-    def __init__(self, context: AppletContext, state: ElementState) -> None:
-        self._state = state
+    Args:
+        context: Services of the card.
+        is_locked: Whether the applet is past the time when a PIN may become the published one.
+        admin_verified: Told of each right PIN of the administrator.
+    """
+
+    def __init__(
+        self,
+        context: AppletContext,
+        is_locked: Callable[[], bool],
+        admin_verified: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._is_locked = is_locked
+        self._admin_verified = admin_verified
         self.user: Pin = context.pin(PinName.USER, max_tries=USER_TRIES)
         self.admin: Pin = context.pin(PinName.ADMIN, max_tries=ADMIN_TRIES)
 
@@ -54,8 +69,7 @@ class ElementPins:
     def verify(self, command: CommandApdu) -> ResponseApdu:
         """Carry out VERIFY (INS 20).
 
-        The right administrator's PIN also gives the user all tries back, and unlocks the change
-        of the PSK after too many wrong old ones.
+        The right administrator's PIN also gives the user all tries back.
 
         Raises:
             StatusWordError: 6B00 for P2, 6700 for the size, 630t with the tries left, 6985.
@@ -70,24 +84,22 @@ class ElementPins:
             return ResponseApdu()
         if size != PIN_SIZE:
             raise StatusWordError(StatusWord.WRONG_LENGTH)
-        if command.p2 == _P2_RESTORE_USER and self._state.profile.is_locked:
+        if command.p2 == _P2_RESTORE_USER and self._is_locked():
             raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
         _verify(self.admin, command.data)
-        self._state.set_psk_failures(0)
+        self._admin_verified()
         if command.p2 == _P2_RESTORE_USER:
-            self.user.update(_RESTORED_USER_PIN)
+            self.user.update(DEMO_USER_PIN)
         else:
             self.user.reset_and_unblock()
         return ResponseApdu()
 
     def change(self, command: CommandApdu) -> ResponseApdu:
-        """Carry out CHANGE PIN (INS 24), refused once the element is personalised and hardened.
+        """Carry out CHANGE PIN (INS 24).
 
         Raises:
-            StatusWordError: 6985 locked, 6B00 for P2, 6700 for the size, 630t with the tries left.
+            StatusWordError: 6B00 for P2, 6700 for the size, 630t with the tries left.
         """
-        if self._state.profile.is_locked:
-            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
         if command.p2 not in (_P2_USER, _P2_ADMIN):
             raise StatusWordError(StatusWord.WRONG_P2)
         if len(command.data) != 2 * PIN_SIZE:
@@ -101,3 +113,9 @@ class ElementPins:
 def _verify(pin: Pin, value: bytes) -> None:
     if not pin.verify(value.ljust(PIN_SIZE, _PADDING)):
         raise StatusWordError(StatusWord.PIN_WRONG | pin.tries_remaining)
+
+
+def random_pin(rng: Rng) -> bytes:
+    """Return eight characters that no eye confuses."""
+    letters = len(_PIN_LETTERS)
+    return bytes(_PIN_LETTERS[byte % letters] for byte in rng.random_bytes(PIN_SIZE))
