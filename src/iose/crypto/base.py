@@ -188,5 +188,47 @@ class CryptoProvider(Protocol):
             CryptoError: Wrong key size, or not whole blocks.
         """
 
+    def aes_cbc_encrypt(self, key: bytes, iv: bytes, data: bytes) -> bytes:
+        """Return whole 16-byte blocks encrypted, without padding (NIST SP 800-38A §6.2).
+
+        Raises:
+            CryptoError: Wrong size of key or IV, or not whole blocks.
+        """
+
+    def aes_cbc_decrypt(self, key: bytes, iv: bytes, data: bytes) -> bytes:
+        """Return whole 16-byte blocks decrypted, padding left in place (NIST SP 800-38A §6.2).
+
+        Raises:
+            CryptoError: Wrong size of key or IV, or not whole blocks.
+        """
+
+    def aes_cmac(self, key: bytes, data: bytes) -> bytes:
+        """Return the 16-byte CMAC of any data (NIST SP 800-38B).
+
+        Raises:
+            CryptoError: Wrong key size.
+        """
+
+    def des3_cbc_encrypt(self, key: bytes, iv: bytes, data: bytes) -> bytes:
+        """Return whole 8-byte blocks encrypted with a key of 16 or 24 bytes (NIST SP 800-67).
+
+        Raises:
+            CryptoError: Wrong size of key or IV, or not whole blocks.
+        """
+
+    def des3_cbc_decrypt(self, key: bytes, iv: bytes, data: bytes) -> bytes:
+        """Return whole 8-byte blocks decrypted with a key of 16 or 24 bytes (NIST SP 800-67).
+
+        Raises:
+            CryptoError: Wrong size of key or IV, or not whole blocks.
+        """
+
+    def des3_ecb_encrypt(self, key: bytes, data: bytes) -> bytes:
+        """Return whole 8-byte blocks encrypted one by one (NIST SP 800-67, SP 800-38A §6.1).
+
+        Raises:
+            CryptoError: Wrong key size, or not whole blocks.
+        """
+
     def constant_time_equal(self, left: bytes, right: bytes) -> bool:
         """Return whether two byte strings are equal, in a time that depends on sizes alone."""

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from iose.crypto import block_ciphers
 from iose.crypto.base import (
     Aead,
     AeadAlgorithm,
@@ -27,6 +28,7 @@ from iose.crypto.base import (
     KeyExchange,
     Rng,
 )
+from iose.crypto.block_ciphers import AES_BLOCK_SIZE, DES_BLOCK_SIZE
 from iose.crypto.errors import CryptoError, InvalidSignatureError, InvalidTagError
 
 SCALAR_SIZE: Final = 32
@@ -202,6 +204,54 @@ class PycaCrypto:
         """
         decryptor = _ecb(key, data).decryptor()
         return decryptor.update(data) + decryptor.finalize()
+
+    def aes_cbc_encrypt(self, key: bytes, iv: bytes, data: bytes) -> bytes:
+        """Return whole 16-byte blocks encrypted, without padding (NIST SP 800-38A §6.2).
+
+        Raises:
+            CryptoError: Wrong size of key or IV, or not whole blocks.
+        """
+        return block_ciphers.encrypt(block_ciphers.aes_cbc(key, iv), data, AES_BLOCK_SIZE)
+
+    def aes_cbc_decrypt(self, key: bytes, iv: bytes, data: bytes) -> bytes:
+        """Return whole 16-byte blocks decrypted, padding left in place (NIST SP 800-38A §6.2).
+
+        Raises:
+            CryptoError: Wrong size of key or IV, or not whole blocks.
+        """
+        return block_ciphers.decrypt(block_ciphers.aes_cbc(key, iv), data, AES_BLOCK_SIZE)
+
+    def aes_cmac(self, key: bytes, data: bytes) -> bytes:
+        """Return the 16-byte CMAC of any data (NIST SP 800-38B).
+
+        Raises:
+            CryptoError: Wrong key size.
+        """
+        return block_ciphers.aes_cmac(key, data)
+
+    def des3_cbc_encrypt(self, key: bytes, iv: bytes, data: bytes) -> bytes:
+        """Return whole 8-byte blocks encrypted with a key of 16 or 24 bytes (NIST SP 800-67).
+
+        Raises:
+            CryptoError: Wrong size of key or IV, or not whole blocks.
+        """
+        return block_ciphers.encrypt(block_ciphers.des3_cbc(key, iv), data, DES_BLOCK_SIZE)
+
+    def des3_cbc_decrypt(self, key: bytes, iv: bytes, data: bytes) -> bytes:
+        """Return whole 8-byte blocks decrypted with a key of 16 or 24 bytes (NIST SP 800-67).
+
+        Raises:
+            CryptoError: Wrong size of key or IV, or not whole blocks.
+        """
+        return block_ciphers.decrypt(block_ciphers.des3_cbc(key, iv), data, DES_BLOCK_SIZE)
+
+    def des3_ecb_encrypt(self, key: bytes, data: bytes) -> bytes:
+        """Return whole 8-byte blocks encrypted one by one (NIST SP 800-67, SP 800-38A §6.1).
+
+        Raises:
+            CryptoError: Wrong key size, or not whole blocks.
+        """
+        return block_ciphers.encrypt(block_ciphers.des3_ecb(key), data, DES_BLOCK_SIZE)
 
     def constant_time_equal(self, left: bytes, right: bytes) -> bool:
         """Return whether two byte strings are equal, in a time that depends on sizes alone."""
