@@ -39,7 +39,8 @@ from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.atr import Atr
 from iose.iso7816.batch import ApduLimits
 from iose.iso7816.tlv import Tlv
-from iose.protocols import host_frames
+from iose.protocols import attestation, host_frames
+from iose.protocols.attestation import SignedStatement, Statement
 from iose.runtime.channel import JsonChannel
 from iose.runtime.config import load_config, parse_address, read_config
 from iose.runtime.elements import seal
@@ -276,6 +277,10 @@ aid = "010203040500"
 level = "info"
 """
 _RECORD = json.dumps(ElementRecord("se-00000001", "key1.com", b"\x3b\x00").to_json()).encode()
+_STATEMENT = Statement(
+    *(b"key1.com", b"se-00000001", b"tls_se", b"1.0", bytes(32), 7, False, bytes(32), bytes(32)),
+    public_key=bytes(65),
+)
 _POINT = b"04" + b"AB" * 64
 _DER = "3006020101020101"
 
@@ -448,6 +453,24 @@ TARGETS: dict[str, Target] = {
         (IoseError,),
         (_OBJECTS["010203040500/object/psk"],),
         ("applets/tls_se/owner.py read_secrets", "runtime/compose.py TlsSeMaker.read_secrets"),
+    ),
+    "statement of an element": Target(
+        Statement.decode,
+        (DecodeError,),
+        (_STATEMENT.encode(),),
+        ("protocols/attestation.py Statement.decode",),
+    ),
+    "signed statement": Target(
+        SignedStatement.decode,
+        (DecodeError,),
+        (SignedStatement(_STATEMENT.encode(), bytes(70)).encode(),),
+        ("protocols/attestation.py SignedStatement.decode",),
+    ),
+    "piece of a statement": Target(
+        attestation.read_first_piece,
+        (DecodeError,),
+        (attestation.split_pieces(_STATEMENT.encode())[0],),
+        ("protocols/attestation.py read_first_piece",),
     ),
     "keystore line": Target(
         _line,

@@ -16,6 +16,7 @@ from iose.applets.tls_se.keystore.commands import (
     padded_scalar,
     text_reply,
 )
+from iose.applets.tls_se.keystore.statement import StatementCommand
 from iose.applets.tls_se.settings import CommandSet, Settings
 from iose.applets.tls_se.state import CERTIFICATE_SIZE, ElementState, Flag, Name
 from iose.crypto.base import Curve, HashAlgorithm
@@ -37,6 +38,7 @@ class SystemCommands:
     def __init__(self, context: AppletContext, state: ElementState) -> None:
         self._context = context
         self._state = state
+        self._statement = StatementCommand(context, state)
 
     @staticmethod
     def table(settings: Settings) -> dict[int, Command]:
@@ -54,6 +56,8 @@ class SystemCommands:
         }
         if settings.commands is not CommandSet.V2_18:
             table[0x0D] = Command(SystemCommands._handshake_secret)
+        if settings.is_hardened and settings.commands is CommandSet.IOSE:
+            table[0x0F] = Command(SystemCommands._state_itself, is_guest=True)
         if settings.has_extensions:
             table |= SystemCommands._extensions(settings)
         return table
@@ -116,6 +120,9 @@ class SystemCommands:
         crypto = self._context.crypto
         digest = crypto.hash(HashAlgorithm.SHA256, session.handshake_secret + challenge)
         return hex_reply(crypto.ecdsa_sign(Curve.SECP256K1, private, digest))
+
+    def _state_itself(self, _index: int, payload: bytes, session: ApplicationSession) -> Reply:
+        return self._statement.answer(payload, session)
 
     def _handshake_secret(self, _index: int, _payload: bytes, session: ApplicationSession) -> Reply:
         profile = self._state.profile
