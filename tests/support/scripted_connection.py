@@ -158,6 +158,13 @@ class ScriptedConnection:
     async def transmit(self, command: CommandApdu) -> ResponseApdu:
         return ResponseApdu.decode(self._reader.element.process(command.encode()))
 
+    async def transmit_raw(self, command: bytes) -> bytes:
+        if self._reader.gate is not None:
+            await self._reader.gate.wait()
+        if self._reader.faults:
+            raise self._reader.faults.pop(0)
+        return self._reader.element.process(command)
+
     async def transmit_batch(self, steps: Sequence[BatchStep]) -> list[ResponseApdu]:
         if self._reader.gate is not None:
             await self._reader.gate.wait()

@@ -28,6 +28,13 @@ class Connection(Protocol):
             TransportError: No answer; the connection is of no more use.
         """
 
+    async def transmit_raw(self, command: bytes) -> bytes:
+        """Return the raw answer to raw bytes, carried as they are; nothing is drained.
+
+        Raises:
+            TransportError: No answer; the connection is of no more use.
+        """
+
     async def transmit_batch(self, steps: Sequence[BatchStep]) -> list[ResponseApdu]:
         """Return the drained answers, up to and with the first unexpected status.
 

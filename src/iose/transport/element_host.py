@@ -214,6 +214,19 @@ class HostConnection:
         """
         return (await self._exchange(ExchangeFlag.RAW, (BatchStep(command, None),)))[0]
 
+    async def transmit_raw(self, command: bytes) -> bytes:
+        """Return the raw answer to raw bytes, carried as they are; nothing is drained.
+
+        Raises:
+            CardRemovedError: The host answered something else.
+            TransportError: No answer; the connection is of no more use.
+        """
+        answer = await self._exchange_wire(ExchangeFlag.RAW, (ExchangeStep(command, 0),))
+        if len(answer.responses) != 1:
+            count = len(answer.responses)
+            raise CardRemovedError(self._seid, f"{count} answers to 1 command")
+        return answer.responses[0]
+
     async def transmit_batch(self, steps: Sequence[BatchStep]) -> list[ResponseApdu]:
         """Return the drained answers, up to and with the first unexpected status.
 
@@ -240,10 +253,15 @@ class HostConnection:
     async def _exchange(
         self, flags: ExchangeFlag, steps: Sequence[BatchStep]
     ) -> list[ResponseApdu]:
+        wire = tuple([ExchangeStep(step.command.encode(), step.expected or 0) for step in steps])
+        return _decode_responses(self._seid, await self._exchange_wire(flags, wire), steps)
+
+    async def _exchange_wire(
+        self, flags: ExchangeFlag, wire: tuple[ExchangeStep, ...]
+    ) -> ExchangeAnswer:
         if not self._has_power:
             flags |= ExchangeFlag.POWER_ON
             self._has_power = True
-        wire = tuple([ExchangeStep(step.command.encode(), step.expected or 0) for step in steps])
         channel = self._channel
         answer = await channel.request(
             ExchangeRequest(channel.next_id(), flags, self._seid, wire), self._seid
@@ -254,7 +272,7 @@ class HostConnection:
         if answer.atr:
             self._atr = answer.atr
             self._link.note_atr(self._seid, answer.atr)
-        return _decode_responses(self._seid, answer, steps)
+        return answer
 
 
 def next_delay(delay: float, lasted_s: float) -> float:

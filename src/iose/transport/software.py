@@ -91,11 +91,17 @@ class SoftwareConnection:
         Raises:
             TransportError: The connection is closed.
         """
-        card = self._card()
-        wire = command.encode()
-        answer = card.process(wire)
-        self.meter.count(wire, answer)
-        return ResponseApdu.decode(answer)
+        return ResponseApdu.decode(await self.transmit_raw(command.encode()))
+
+    async def transmit_raw(self, command: bytes) -> bytes:
+        """Return the raw answer to raw bytes, carried as they are; nothing is drained.
+
+        Raises:
+            TransportError: The connection is closed.
+        """
+        answer = self._card().process(command)
+        self.meter.count(command, answer)
+        return answer
 
     async def transmit_batch(self, steps: Sequence[BatchStep]) -> list[ResponseApdu]:
         """Return the drained answers, up to and with the first unexpected status.

@@ -1,2 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The administration plane: RACS sessions, rights, locks, and the audit of what they did."""
+"""The administration plane: RACS over TLS with certificates, with rights, locks and audit."""
+
+from iose.servers.racs.audit import AuditError, AuditEvent, AuditLog, AuditOutcome
+from iose.servers.racs.config import RacsConfig
+from iose.servers.racs.elements import RacsElement
+from iose.servers.racs.names import NameRegister
+from iose.servers.racs.policy import AccessPolicy, Rule, RuleError
+from iose.servers.racs.server import RacsServer
+
+__all__ = [
+    "AccessPolicy",
+    "AuditError",
+    "AuditEvent",
+    "AuditLog",
+    "AuditOutcome",
+    "NameRegister",
+    "RacsConfig",
+    "RacsElement",
+    "RacsServer",
+    "Rule",
+    "RuleError",
+]
