@@ -30,6 +30,8 @@ IoseError
 │     └─ ElementBusyError
 ├─ StoreError
 ├─ RoutingError
+├─ RuleError
+├─ AuditError
 ├─ QueueFullError
 ├─ ConfigurationError
 ├─ ControlError
@@ -38,7 +40,8 @@ IoseError
    ├─ NoReaderError
    ├─ NoCardError
    ├─ CardRemovedError
-   └─ TransportTimeoutError
+   ├─ TransportTimeoutError
+   └─ RacsRefusedError
 """
 
 
