@@ -8,6 +8,7 @@ here, nor explained in ``INNER``, fails the suite.
 import asyncio
 import base64
 import json
+import ssl
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ from iose.client.errors import (
 from iose.client.session import ElementSession
 from iose.client.signature import decode_signature
 from iose.client.uri import ElementUri, decode_psk
+from iose.crypto import x509
+from iose.crypto.errors import CryptoError
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.atr import Atr
@@ -57,6 +60,7 @@ from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import DataFolder
 from iose.tls import AlertReceived, ClientEngine, ServerEngine, TlsPeerError, messages
 from iose.wire.errors import DecodeError, IoseError, StoreError
+from tests.support.certificates import certified, request
 from tests.support.client_hello import client_hello
 from tests.support.element import Element, demo
 from tests.support.engine_pair import EnginePair, client_config, server_config
@@ -373,7 +377,24 @@ def _answers() -> dict[str, Target]:
     }
 
 
+_CERTIFIED = certified()
 TARGETS: dict[str, Target] = {
+    # --- X.509
+    "certificate": Target(
+        x509.decode_certificate,
+        (CryptoError,),
+        (_CERTIFIED.certificate, ssl.PEM_cert_to_DER_cert(_CERTIFIED.certificate.decode())),
+        ("crypto/x509.py decode_certificate",),
+    ),
+    "certificate request": Target(
+        x509.public_of_request, (CryptoError,), (request(_CERTIFIED.authority.key),), ()
+    ),
+    "revocation list": Target(
+        lambda data: x509.decode_revocations(data, [_CERTIFIED.authority.certificate]),
+        (CryptoError,),
+        (_CERTIFIED.crl,),
+        ("crypto/x509.py decode_revocations",),
+    ),
     # --- ISO 7816 and the card
     "command APDU": Target(
         CommandApdu.decode,
