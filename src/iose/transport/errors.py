@@ -1,7 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """No answer from a card: what happened, and on which reader."""
 
+from typing import Final
+
+from iose.protocols.racs.status import EventClass, StatusLine
 from iose.wire.errors import IoseError
+
+TEXT_LIMIT: Final = 200
+_RACS_HINTS: Final = {
+    EventClass.UNKNOWN_COMMAND: "the server does not know this command",
+    EventClass.NOT_IMPLEMENTED: "the server does not have this command",
+    EventClass.ILLEGAL: "power the element on first, in the same session",
+    EventClass.BAD_PARAMETER: "is the element there, and may you see it? iose racs list",
+    EventClass.UNAUTHORIZED: "ask the operator for a rule that allows it",
+    EventClass.IN_USE: "another session holds the element: try again later",
+    EventClass.HARDWARE: "the element or its reader does not answer: look at the server's log",
+    EventClass.SYSTEM: "look at the server's log",
+}
 
 
 class TransportError(IoseError):
@@ -30,3 +45,20 @@ class CardRemovedError(TransportError):
 
 class TransportTimeoutError(TransportError):
     """No answer in the time allowed."""
+
+
+class RacsRefusedError(TransportError):
+    """A RACS server refused a command; its session goes on.
+
+    Attributes:
+        status: What the server said.
+    """
+
+    def __init__(self, reader: str, status: StatusLine) -> None:
+        code = f"{status.sign}{status.event_class:d}{status.verb:02d}"
+        super().__init__(
+            reader,
+            f"refused, {code} {status.text[:TEXT_LIMIT]}".rstrip(),
+            hint=_RACS_HINTS.get(status.event_class),
+        )
+        self.status = status

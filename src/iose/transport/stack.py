@@ -109,10 +109,10 @@ def _drain_rest(
         data += response.data
         if len(data) > OUTPUT_LIMIT:
             raise RemoteProtocolError(f"an answer is longer than {OUTPUT_LIMIT} bytes")
-        following = _following(asked, response.status)
-        if following is None:
+        further = following(asked, response.status)
+        if further is None:
             return ResponseApdu(data, response.status).encode()
-        asked = following
+        asked = further
         wire = asked.encode()
         answer = process(wire)
         if meter is not None:
@@ -120,7 +120,11 @@ def _drain_rest(
     raise RemoteProtocolError(f"an answer does not end after {EXCHANGE_LIMIT} exchanges")
 
 
-def _following(asked: CommandApdu, status: StatusWord) -> CommandApdu | None:
+def following(asked: CommandApdu, status: StatusWord) -> CommandApdu | None:
+    """Return the command that brings the rest of an answer, None when it is whole.
+
+    6Cxx is a wrong Le only where a command brings no data; INS 85 uses 6C00 for bad data.
+    """
     size = status.sw2 or SHORT_LE_LIMIT
     sw1 = status.sw1
     if sw1 in (SW1_MORE_ISO, SW1_MORE_APPLET):

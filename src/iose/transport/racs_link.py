@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One RACS session: mutual TLS to a server, one request at a time (racs.md §2, §11).
+
+The server must show a certificate of the CA that is given, made for a server; who asks for more
+gives its name. Each request goes out in one piece, as the published server needs it, and waits
+for its response. A session that failed once is of no more use.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from iose.crypto.errors import CryptoError
+from iose.crypto.x509 import Usage, decode_certificate
+from iose.protocols.racs.response import RacsRequest, RacsResponse, ResponseParser
+from iose.transport.errors import (
+    CardRemovedError,
+    NoReaderError,
+    TransportError,
+    TransportTimeoutError,
+)
+
+DEFAULT_PORT: Final = 7777
+HANDSHAKE_S: Final = 10.0  # racs.md §11
+ANSWER_S: Final = 60.0  # a script of commands on a slow card
+SILENCE_S: Final = 0.05  # racs.md §5.2: after a failure whose END the server forgot
+CLOSE_S: Final = 1.0
+READ_SIZE: Final = 65_536
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+LEGACY_CIPHER: Final = "AES128-GCM-SHA256"  # static RSA: no forward secrecy
+
+_CERTIFICATE_ALERTS: Final = ("certificate", "unknown ca", "access denied")
+_REFUSED_HINT: Final = "is the node running, and is this its RACS port?"
+_CHAIN_HINT: Final = "take ca.pem from that node: --pki DIR"
+_CERTIFICATE_HINT: Final = (
+    "the node must trust who issued your certificate, and not have revoked it: iose pki"
+)
+_CLOSED_HINT: Final = (
+    "servers close idle sessions, and sessions whose certificate they refuse or revoke"
+)
+_LEGACY_HINT: Final = "is it the RACS port? the author's own server needs --legacy"
+
+
+@dataclass(frozen=True, slots=True)
+class RacsEndpoint:
+    """A RACS server and who we are to it.
+
+    Attributes:
+        host: Name or address, without brackets.
+        port: TCP port.
+        certificate: PEM file of our certificate, and what leads from it to the CA.
+        key: PEM file of its key, not encrypted.
+        ca: PEM file of the CA that the server's certificate must come from.
+        server_name: Name the certificate must hold, sent as SNI; None takes any name of that CA.
+        is_legacy: Speak as the published server needs it: TLS 1.2 with static RSA, no SNI, and
+            nothing that overruns its memory.
+        is_unverified: Take any server; whoever sits between may read and change everything.
+        answer_s: Longest wait for a response.
+    """
+
+    host: str
+    port: int
+    certificate: Path
+    key: Path
+    ca: Path
+    server_name: str | None = None
+    is_legacy: bool = False
+    is_unverified: bool = False
+    answer_s: float = ANSWER_S
+
+    @property
+    def address(self) -> str:
+        """``HOST:PORT``, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class RacsLink:
+    """One RACS session; tasks that share it wait for each other."""
+
+    def __init__(self, endpoint: RacsEndpoint) -> None:
+        self.endpoint = endpoint
+        self._parser = ResponseParser()
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._lock = asyncio.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests may be sent, as far as is known here."""
+        if self._writer is None or self._reader is None:
+            return False
+        return not self._writer.is_closing() and not self._reader.at_eof()
+
+    async def open(self) -> None:
+        """Connect; a server may still refuse our certificate when the first request is sent.
+
+        Raises:
+            NoReaderError: Nothing answers there, it is not the right server, or it refused us.
+            TransportTimeoutError: The handshake takes too long.
+        """
+        endpoint = self.endpoint
+        context = _client_context(endpoint)
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                self._reader, self._writer = await asyncio.open_connection(
+                    endpoint.host,
+                    endpoint.port,
+                    ssl=context,
+                    server_hostname=endpoint.server_name or "",  # "" sends no SNI
+                )
+        except TimeoutError:
+            raise TransportTimeoutError(
+                endpoint.address, f"no session within {HANDSHAKE_S:g} s", hint=_REFUSED_HINT
+            ) from None
+        except OSError as error:
+            fault = _connect_error(endpoint, error)
+            raise fault from error
+        self._parser = ResponseParser()
+        try:
+            _check_server(endpoint, self._server_certificate())
+        except NoReaderError:
+            self.abort()
+            raise
+
+    async def request(self, request: RacsRequest) -> RacsResponse:
+        """Return the response, whatever its status lines say.
+
+        Raises:
+            LocalProtocolError: The request would overrun the published server, which this is said
+                to be; nothing was sent.
+            CardRemovedError: The session is over; whether the request was obeyed is not known.
+            TransportTimeoutError: No response in time; the session is closed.
+            RacsPeerError: The server does not speak RACS; the session is closed.
+        """
+        data = request.encode(is_careful=self.endpoint.is_legacy)
+        async with self._lock:
+            if self._reader is None or self._writer is None or self._writer.is_closing():
+                raise CardRemovedError(self.endpoint.address, "the session is closed")
+            is_answered = False
+            try:
+                self._writer.write(data)  # in one TLS record when it fits
+                response = await self._response(self._reader)
+                is_answered = True
+            finally:
+                if not is_answered:  # a late answer would be taken for the next one
+                    self.abort()
+        return response
+
+    async def close(self) -> None:
+        """End the session; never raises."""
+        writer, self._writer, self._reader = self._writer, None, None
+        if writer is None:
+            return
+        writer.close()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await writer.wait_closed()
+                return
+        writer.transport.abort()
+
+    def abort(self) -> None:
+        """End the session at once."""
+        writer, self._writer, self._reader = self._writer, None, None
+        if writer is not None:
+            writer.transport.abort()
+
+    def _server_certificate(self) -> bytes | None:
+        tls = None if self._writer is None else self._writer.get_extra_info("ssl_object")
+        certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
+        return certificate
+
+    async def _response(self, reader: asyncio.StreamReader) -> RacsResponse:
+        parser = self._parser
+        try:
+            async with asyncio.timeout(self.endpoint.answer_s):
+                while (response := parser.next_response()) is None:
+                    data = await self._some(reader)
+                    parser.receive_data(data)
+                    if not data:
+                        parser.end_failure()
+        except TimeoutError:
+            raise TransportTimeoutError(
+                self.endpoint.address, f"no response within {self.endpoint.answer_s:g} s"
+            ) from None
+        except OSError as error:
+            fault = _session_error(self.endpoint, error)
+            raise fault from error
+        return response
+
+    async def _some(self, reader: asyncio.StreamReader) -> bytes:
+        """Return what comes next, or nothing when a failure has been told and no END follows.
+
+        Raises:
+            CardRemovedError: The server closed the session.
+        """
+        if not self._parser.is_unfinished_failure:
+            data = await reader.read(READ_SIZE)
+            if not data:
+                raise CardRemovedError(
+                    self.endpoint.address, "the server closed the session", hint=_CLOSED_HINT
+                )
+            return data
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                return await reader.read(READ_SIZE)
+        except TimeoutError:
+            return b""
+
+
+def _client_context(endpoint: RacsEndpoint) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(LEGACY_CIPHER if endpoint.is_legacy else CIPHERS)
+    if endpoint.is_legacy:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = endpoint.server_name is not None and not endpoint.is_unverified
+    if endpoint.is_unverified:
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        _load(endpoint.ca, lambda: context.load_verify_locations(endpoint.ca))
+    _load(
+        endpoint.certificate,
+        lambda: context.load_cert_chain(endpoint.certificate, endpoint.key, password=_no_password),
+    )
+    return context
+
+
+def _load(path: Path, load: Callable[[], object]) -> None:
+    """Load a file of ours into a context.
+
+    Raises:
+        NoReaderError: It is not there, or does not hold what it should.
+    """
+    try:
+        load()
+    except ssl.SSLError:
+        raise NoReaderError(
+            str(path), "not a certificate in PEM with a key that fits and has no passphrase"
+        ) from None
+    except OSError as error:
+        raise NoReaderError(
+            str(path), error.strerror or str(error), hint="give the folder: --pki DIR"
+        ) from None
+
+
+def _no_password() -> str:
+    return ""  # else OpenSSL asks whoever sits at the terminal
+
+
+def _connect_error(endpoint: RacsEndpoint, error: OSError) -> TransportError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return NoReaderError(
+            endpoint.address,
+            f"the server's certificate is refused: {error.verify_message}",
+            hint=_CHAIN_HINT,
+        )
+    if isinstance(error, ssl.SSLError):
+        return _alert_error(endpoint, error) or NoReaderError(
+            endpoint.address, f"TLS failed: {_reason(error)}", hint=_LEGACY_HINT
+        )
+    return NoReaderError(
+        endpoint.address, f"cannot connect: {error.strerror or error}", hint=_REFUSED_HINT
+    )
+
+
+def _session_error(endpoint: RacsEndpoint, error: OSError) -> TransportError:
+    found = _alert_error(endpoint, error) if isinstance(error, ssl.SSLError) else None
+    return found or CardRemovedError(
+        endpoint.address, "the server closed the session", hint=_CLOSED_HINT
+    )
+
+
+def _alert_error(endpoint: RacsEndpoint, error: ssl.SSLError) -> TransportError | None:
+    reason = _reason(error)
+    if "alert" not in reason:
+        return None
+    if any(word in reason for word in _CERTIFICATE_ALERTS):
+        return NoReaderError(
+            endpoint.address,
+            f"the server refused our certificate: {reason}",
+            hint=_CERTIFICATE_HINT,
+        )
+    return NoReaderError(
+        endpoint.address, f"the server refused the session: {reason}", hint=_LEGACY_HINT
+    )
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return (error.reason or "no reason").lower().replace("_", " ")
+
+
+def _check_server(endpoint: RacsEndpoint, certificate: bytes | None) -> None:
+    """Check that a certificate of the CA is a node's, where no name was asked for.
+
+    A user of the same CA could else stand between another user and the node.
+
+    Raises:
+        NoReaderError: It is not.
+    """
+    if endpoint.is_unverified or endpoint.is_legacy or endpoint.server_name is not None:
+        return
+    try:
+        usage = decode_certificate(certificate or b"").usage
+    except CryptoError:
+        usage = Usage.OTHER
+    if usage is not Usage.NODE:
+        raise NoReaderError(
+            endpoint.address,
+            "the server's certificate is not made for a server",
+            hint="give the name it must hold: --server-name",
+        )
