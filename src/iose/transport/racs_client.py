@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import Final
 
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
-from iose.iso7816.atr import Atr
+from iose.iso7816.atr import Atr, is_se_name
 from iose.protocols.racs.errors import RacsPeerError
-from iose.protocols.racs.response import RacsRequest, RacsResponse, apdu_line
+from iose.protocols.racs.response import RacsRequest, RacsResponse, apdu_line, command_line
 from iose.protocols.racs.status import StatusLine
 from iose.transport.base import ApduLimits, BatchStep
 from iose.transport.errors import CardRemovedError, RacsRefusedError, TransportError
@@ -51,6 +51,9 @@ class RacsReader:
         sen: The element's name, for its ATR; "" when it is not known.
         keeps_session: Keep the TLS session when a connection is closed, for the next one; who
             wants that calls ``close`` at last.
+
+    Raises:
+        LocalProtocolError: The SEID is no word of a RACS line.
     """
 
     def __init__(
@@ -63,9 +66,9 @@ class RacsReader:
         keeps_session: bool = True,
     ) -> None:
         self.endpoint = endpoint
-        self.seid = seid
+        self.seid = command_line(seid)
         self._limits = limits
-        self._atr = Atr(sen.encode()).encode()
+        self._atr = Atr(sen.encode() if is_se_name(sen) else b"").encode()
         self._keeps_session = keeps_session
         self._link: RacsLink | None = None
         self._is_held = False

@@ -15,7 +15,7 @@ from iose.protocols.racs.errors import RacsPeerError
 from iose.protocols.racs.status import EventClass, StatusLine, Verb
 from iose.wire.errors import LocalProtocolError
 
-__all__ = ["RacsRequest", "RacsResponse", "ResponseParser", "apdu_line"]
+__all__ = ["RacsRequest", "RacsResponse", "ResponseParser", "apdu_line", "command_line"]
 
 LINE_END: Final = "\r\n"
 NAME_LIMIT: Final = 63  # racs.md §3: 64 overruns the published server
@@ -103,14 +103,29 @@ def apdu_line(
         more: SW1 after which the server fetches the rest by itself, 61 or 9F.
         fetch: Header of that fetching, 4 bytes; None leaves the server its 00C00000.
         expected: Status word without which the request stops, 0 to FFFF.
+
+    Raises:
+        LocalProtocolError: The SEID is no word, or the command is empty.
     """
-    words = ["APDU", seid, command.hex().upper()]
+    words = [command.hex().upper()]
     if expected is not None:
         words.append(f"CONTINUE={expected:04X}")
     if more is not None:
         words.append(f"MORE={more:02X}")
     if fetch is not None:
         words.append(f"FETCH={fetch.hex().upper()}")
+    return command_line("APDU", seid, *words)
+
+
+def command_line(*words: str) -> str:
+    """Return a command line of several words.
+
+    Raises:
+        LocalProtocolError: A word is empty, or holds a blank or anything but printable ASCII.
+    """
+    for word in words:
+        if not _TOKEN.fullmatch(word):
+            raise LocalProtocolError(f"{word!r} is no word of a command line")
     return " ".join(words)
 
 

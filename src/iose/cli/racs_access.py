@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which RACS server a command talks to, as whom, and which element is meant.
+
+Either the options say it, or the node that runs on the local data folder and the operator's
+certificate in its ``pki`` folder.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import unquote, urlsplit
+
+import typer
+
+from iose.client.racs import BlockingRacsClient
+from iose.runtime.channel import Result, read_list
+from iose.runtime.config import NodeConfig, parse_address
+from iose.runtime.control import connect_control
+from iose.runtime.errors import ConfigurationError
+from iose.runtime.folder import DataFolder
+from iose.transport.racs_client import DEFAULT_PORT, RacsEndpoint, RacsReader
+
+__all__ = [
+    "DataOption",
+    "LegacyOption",
+    "PkiOption",
+    "ServerNameOption",
+    "ServerOption",
+    "open_reader",
+    "resolve_racs",
+]
+
+SCHEME: Final = "racs://"
+CERTIFICATE: Final = "user.pem"
+KEY: Final = "user.key"
+CA: Final = "ca.pem"
+REQUEST_TIMEOUT_S: Final = 15.0
+
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Data folder; $IOSE_DATA, else your own data folder.")
+]
+ServerOption = Annotated[
+    str | None, typer.Option("--server", help="RACS server, HOST:PORT; else the local node's.")
+]
+PkiOption = Annotated[
+    Path | None, typer.Option("--pki", help="Folder with user.pem, user.key and ca.pem.")
+]
+ServerNameOption = Annotated[
+    str | None, typer.Option("--server-name", help="Name the server's certificate must hold.")
+]
+LegacyOption = Annotated[
+    bool,
+    typer.Option("--legacy", help="For the author's own server: TLS 1.2, no forward secrecy."),
+]
+
+
+def resolve_racs(
+    data: Path | None,
+    server: str | None,
+    pki: Path | None,
+    *,
+    server_name: str | None = None,
+    is_legacy: bool = False,
+    is_unverified: bool = False,
+) -> RacsEndpoint:
+    """Return the server, and who we are to it.
+
+    Args:
+        data: Data folder of a local node; None for this user's.
+        server: ``HOST`` or ``HOST:PORT``; None for the local node's.
+        pki: Folder of our certificate; None for the data folder's own.
+        server_name: Name the server's certificate must hold; None takes any node's of that CA.
+        is_legacy: The server is the author's own.
+        is_unverified: Take any server.
+
+    Raises:
+        ConfigurationError: The address is malformed, the node has no RACS port, or there is no
+            certificate where one is looked for.
+        ControlError: No node runs on the data folder.
+    """
+    folder = DataFolder(NodeConfig(data=str(data or "")).folder)
+    host, port = _parse_server(server) if server is not None else _local_server(_status(folder))
+    own = pki if pki is not None else folder.path / "pki"
+    for name in (CERTIFICATE, KEY) if is_unverified else (CERTIFICATE, KEY, CA):
+        if not (own / name).is_file():
+            raise ConfigurationError(
+                f"{own} holds no {name}",
+                hint="give --pki DIR, or have the node make one: iose pki --help",
+            )
+    return RacsEndpoint(
+        host,
+        port,
+        own / CERTIFICATE,
+        own / KEY,
+        own / CA,
+        server_name=server_name,
+        is_legacy=is_legacy,
+        is_unverified=is_unverified,
+    )
+
+
+def open_reader(
+    target: str,
+    data: Path | None = None,
+    server: str | None = None,
+    pki: Path | None = None,
+    *,
+    server_name: str | None = None,
+    is_legacy: bool = False,
+) -> RacsReader:
+    """Return the reader of one element; it is not connected yet, and keeps no session afterwards.
+
+    Not for use inside a running event loop: the server is asked for the element's name.
+
+    Args:
+        target: SEN or SEID of an element of that server, or ``racs://host:port/SEID``.
+        data: As for ``resolve_racs``; so are the others.
+        server: Not together with a target that names one.
+        pki: Folder of our certificate.
+        server_name: Name the server's certificate must hold.
+        is_legacy: The server is the author's own.
+
+    Raises:
+        ConfigurationError: As for ``resolve_racs``, or the target is malformed.
+        ControlError: No node runs on the data folder.
+        TransportError: The server is not there, refuses us, or has no such element.
+    """
+    name = target
+    if target.lower().startswith(SCHEME):
+        if server is not None:
+            raise ConfigurationError(f"{target} names a server, and so does --server")
+        server, name = _parse_target(target)
+    endpoint = resolve_racs(data, server, pki, server_name=server_name, is_legacy=is_legacy)
+    with BlockingRacsClient(endpoint) as client:
+        seid = client.seid_of(name)
+        known = client.get_sen(seid)
+    return RacsReader(endpoint, seid, sen="" if known is None else known.sen, keeps_session=False)
+
+
+def _parse_server(text: str) -> tuple[str, int]:
+    try:
+        host, port = parse_address(text)
+    except ConfigurationError:
+        host, port = parse_address(f"{text}:{DEFAULT_PORT}")
+    if port == 0:
+        raise ConfigurationError(f"{text!r} is no server", hint="write HOST:PORT")
+    return host, port
+
+
+def _parse_target(target: str) -> tuple[str, str]:
+    """Return (server, SEID) of ``racs://host:port/SEID`` (racs.md §13).
+
+    Raises:
+        ConfigurationError: It has another form.
+    """
+    try:
+        parts = urlsplit(target)
+        seid = unquote(parts.path.removeprefix("/"))
+    except ValueError:
+        parts, seid = urlsplit(""), ""
+    if not parts.netloc or "@" in parts.netloc or not seid or "/" in seid or parts.query:
+        raise ConfigurationError(
+            f"{target!r} does not name an element", hint="write racs://HOST:PORT/SEID"
+        )
+    return parts.netloc, seid
+
+
+def _status(folder: DataFolder) -> Result:
+    async def ask() -> Result:
+        async with connect_control(folder) as channel:
+            return await channel.request("status", timeout_s=REQUEST_TIMEOUT_S)
+
+    return asyncio.run(ask())
+
+
+def _local_server(status: Result) -> tuple[str, int]:
+    addresses = [str(item) for item in read_list(status, "racs")] if "racs" in status else []
+    if not addresses:
+        raise ConfigurationError(
+            "the node has no administration plane",
+            hint="start it with 'iose up --racs HOST:PORT', or give --server HOST:PORT",
+        )
+    host, port = parse_address(addresses[0])
+    return _LOOPBACK.get(host, host), port
+
+
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
