@@ -7,6 +7,7 @@ here, nor explained in ``INNER``, fails the suite.
 
 import asyncio
 import base64
+import contextlib
 import json
 import ssl
 import tempfile
@@ -18,6 +19,8 @@ from iose import tls
 from iose.applet_commands.key_pairs import KeySlot
 from iose.applet_commands.psk import ElementPsk
 from iose.applet_commands.psk_functions import read_pair
+from iose.applets.tls_im import ModulePersonalisation
+from iose.applets.tls_im.state import ModuleProfile
 from iose.applets.tls_se import Personalisation, read_secrets
 from iose.applets.tls_se.state import Profile, decode_settings
 from iose.bridge.client_hello import handshake_size, read_server_name
@@ -37,10 +40,12 @@ from iose.client.signature import decode_signature
 from iose.client.uri import ElementUri, decode_psk
 from iose.crypto import x509
 from iose.crypto.errors import CryptoError
+from iose.globalplatform.channel import InitiateAnswer
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.atr import Atr
 from iose.iso7816.batch import ApduLimits
+from iose.iso7816.status import StatusWordError
 from iose.iso7816.tlv import Tlv
 from iose.protocols import attestation, host_frames
 from iose.protocols.attestation import SignedStatement, Statement
@@ -64,6 +69,7 @@ from tests.support.certificates import certified, request
 from tests.support.client_hello import client_hello
 from tests.support.element import Element, demo
 from tests.support.engine_pair import EnginePair, client_config, server_config
+from tests.support.identity_module import Module, demo_module
 
 ARCHIVE_KEY = bytes(32)
 PASSPHRASE = "a long passphrase"  # noqa: S105  # of nothing
@@ -207,6 +213,16 @@ def _line(data: bytes) -> None:
     header = b"\x00\xda\x00\xff\x00" + min(len(data), 0xFFFF).to_bytes(2, "big")
     assert len(_ELEMENT.raw(header + data[:0xFFFF])) >= 2
     assert _ELEMENT.faults == []
+
+
+def _module_apdu(data: bytes) -> None:
+    module = Module(demo_module())
+    module.verify_admin()
+    assert len(module.card.process(data)) >= 2
+    assert module.faults == []
+    blocks = Module(demo_module(is_final=False)).applet
+    with contextlib.suppress(StatusWordError):
+        blocks.receive_data(data, is_last=True)
 
 
 def _stored(data: bytes) -> None:
@@ -426,6 +442,17 @@ TARGETS: dict[str, Target] = {
     "AID": Target(
         _text(Aid.from_hex), (DecodeError,), (b"010203040500",), ("iso7816/aid.py Aid.from_hex",)
     ),
+    # --- GlobalPlatform
+    "answer to INITIALIZE UPDATE": Target(
+        InitiateAnswer.decode,
+        (DecodeError,),
+        _hex(
+            "00000000000000000000FF020001" + "AA" * 14,
+            "000000000000000000003003" + "70" + "AA" * 19,
+            "000000000000000000003003" + "01" + "AA" * 32,
+        ),
+        ("globalplatform/channel.py InitiateAnswer.decode",),
+    ),
     "registry": Target(
         Registry.decode,
         (DecodeError,),
@@ -441,6 +468,34 @@ TARGETS: dict[str, Target] = {
             "applet_commands/fields.py decode_fields",
             "applet_commands/fields.py decode_bool",
         ),
+    ),
+    "personalisation of a module": Target(
+        ModulePersonalisation.decode,
+        (DecodeError,),
+        (demo_module(psk=bytes(32), clients=(Aid(b"12345"),)).encode(), b""),
+        (
+            "applets/tls_im/personalisation.py ModulePersonalisation.decode",
+            "applets/tls_im/state.py decode_setting",
+            "applets/tls_im/state.py decode_clients",
+        ),
+    ),
+    "profile of a module": Target(
+        ModuleProfile.decode,
+        (DecodeError,),
+        (ModuleProfile(clients=(Aid(b"12345"),)).encode(),),
+        ("applets/tls_im/state.py ModuleProfile.decode",),
+    ),
+    "commands of a module": Target(
+        _module_apdu,
+        (),
+        _hex(
+            "002000000430303030",
+            "0085000E20" + "00" * 32,
+            "0085000A23010020" + "00" * 32,
+            "008201FF00",
+            "0088030041" + "04" * 65,
+        ),
+        ("applets/tls_im/applet.py TlsIdentityApplet.receive_data",),
     ),
     "salt and PSK": Target(
         read_pair,

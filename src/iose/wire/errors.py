@@ -10,7 +10,9 @@ IoseError
 ├─ RemoteProtocolError
 │  ├─ TlsPeerError
 │  ├─ RacsPeerError
-│  └─ AnswerError
+│  ├─ SecureChannelError
+│  ├─ AnswerError
+│  └─ AttestationError
 ├─ AlertReceived
 ├─ CryptoError
 │  ├─ InvalidTagError
