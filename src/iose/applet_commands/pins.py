@@ -12,7 +12,7 @@ from iose.iso7816.status import StatusWord, StatusWordError
 PIN_SIZE: Final = 8
 USER_TRIES: Final = 3
 ADMIN_TRIES: Final = 10
-_PADDING: Final = b"\xff"
+PIN_PADDING: Final = b"\xff"
 _P2_USER: Final = 0x00
 _P2_ADMIN: Final = 0x01
 _P2_RESTORE_USER: Final = 0xFF
@@ -111,7 +111,7 @@ class ElementPins:
 
 
 def _verify(pin: Pin, value: bytes) -> None:
-    if not pin.verify(value.ljust(PIN_SIZE, _PADDING)):
+    if not pin.verify(value.ljust(PIN_SIZE, PIN_PADDING)):
         raise StatusWordError(StatusWord.PIN_WRONG | pin.tries_remaining)
 
 
