@@ -5,8 +5,9 @@ The card implements ``AppletContext``, ``AppletStore`` and ``Pin``; an applet im
 ``Applet``. Neither imports the other. Names follow the Java Card API where one exists.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol, runtime_checkable
 
 from iose.crypto.base import CryptoProvider, Rng
@@ -99,6 +100,120 @@ class IdentityModule(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One load file of ours, as it may be loaded onto a card (GPCS 2.3.1 §11.6).
+
+    Attributes:
+        aid: Identifier of the load file.
+        version: Major and minor number.
+        modules: Its applets: identifier and name.
+        data: The load file data block, without its tag.
+        digest: SHA-256 of ``data``.
+    """
+
+    aid: Aid
+    version: tuple[int, int]
+    modules: tuple[tuple[Aid, str], ...]
+    data: bytes = field(repr=False)
+    digest: bytes
+
+
+class ContentKind(Enum):
+    """What a registry of a card is asked for (GPCS 2.3.1 §11.4)."""
+
+    ISSUER = "issuer security domain"
+    APPLICATION = "application"
+    LOAD_FILE = "load file"
+
+
+@dataclass(frozen=True, slots=True)
+class CardContent:
+    """One thing on a card.
+
+    Attributes:
+        aid: Its identifier.
+        life_cycle: Its state byte; of the issuer security domain, that of the card.
+        privileges: Three bytes; 0 of a load file.
+        load_file: Where an application came from.
+        version: Major and minor number of a load file, if it is known.
+        modules: The applets in a load file.
+    """
+
+    aid: Aid
+    life_cycle: int
+    privileges: int = 0
+    load_file: Aid | None = None
+    version: tuple[int, int] | None = None
+    modules: tuple[Aid, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What INSTALL [for install] asks for (GPCS 2.3.1 §11.5.2.3.2).
+
+    Attributes:
+        load_file: Where the module is.
+        module: The module.
+        aid: Identifier of the new instance.
+        privileges: Three bytes.
+        parameters: What the applet's ``install`` gets.
+        is_selectable: Whether it may be selected at once.
+    """
+
+    load_file: Aid
+    module: Aid
+    aid: Aid
+    privileges: int
+    parameters: bytes = field(default=b"", repr=False)
+    is_selectable: bool = True
+
+
+class CardManagement(Protocol):
+    """What the card does for its issuer security domain, in the running transaction.
+
+    Every method refuses what the life cycles forbid, with ``StatusWordError``: 6985, and nothing
+    is changed; 6A88, there is no such thing.
+    """
+
+    @property
+    def card_state(self) -> int:
+        """Life cycle of the card (GPCS 2.3.1 §11.1.1)."""
+
+    def set_card_state(self, state: int) -> None:
+        """Change the life cycle of the card; locked or terminated, only the domain is left."""
+
+    def contents(self, kind: ContentKind) -> Sequence[CardContent]:
+        """Return what is on the card, in the order of its arrival."""
+
+    def packages(self) -> Sequence[Package]:
+        """Return what may be loaded, or is."""
+
+    def check_is_new(self, aid: Aid) -> None:
+        """Refuse an identifier that something on the card has."""
+
+    def load(self, package: Package) -> None:
+        """Add a load file that was received whole."""
+
+    def install(self, installation: Installation) -> None:
+        """Add an instance together with its first state; or 6A80, the applet refuses."""
+
+    def make_selectable(self, aid: Aid, privileges: int) -> None:
+        """Let an instance be selected, with more privileges."""
+
+    def set_privileges(self, aid: Aid, privileges: int) -> None:
+        """Replace the privileges of an instance."""
+
+    def set_locked(self, aid: Aid, *, is_locked: bool) -> None:
+        """Lock or unlock an instance; locked, it is deselected."""
+
+    def receiver(self, aid: Aid) -> "DataReceiver":
+        """Return the instance that takes data of STORE DATA; or 6985, it takes none."""
+
+    def delete(self, aid: Aid, *, with_related: bool) -> None:
+        """Remove an instance or a load file, with the instances of its modules if told so."""
+
+
 class AppletContext(Protocol):
     """Services of the card for one applet instance."""
 
@@ -124,9 +239,15 @@ class AppletContext(Protocol):
     def set_historical_bytes(self, value: bytes) -> None:
         """Set the ATR's historical bytes, at most 15, from the next reset on.
 
+        They show while this instance is the default-selected one.
+
         Raises:
             StatusWordError: 6A80, more than 15 bytes.
         """
+
+    @property
+    def management(self) -> CardManagement | None:
+        """The card's contents, for a security domain; None for any other applet."""
 
     def facts(self) -> AppletFacts:
         """Return what the card says of this instance, as it is now."""

@@ -17,7 +17,7 @@ from tests.support.running_node import running_node
 
 pytestmark = pytest.mark.timeout(60)
 
-HISTORICAL = b"card/historical-bytes"
+HISTORICAL = b"010203040500/historical-bytes"
 
 
 def objects(path: Path) -> dict[bytes, bytes]:

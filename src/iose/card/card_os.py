@@ -6,25 +6,26 @@ handed in by name. What a host sends can only ever cause a status word; the card
 before or after a command, never in between.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from iose.applet_api import AppletFactory
 from iose.card.answers import AnswerQueue
 from iose.card.chaining import CHAINING_BIT, CommandChain
-from iose.card.channels import BASIC_CHANNEL, Instance, LogicalChannels
-from iose.card.context import HISTORICAL_BYTES_NAME, InstanceContext
+from iose.card.channels import BASIC_CHANNEL, Instance
+from iose.card.contents import CardContents, CardServices
+from iose.card.management import DomainManagement
 from iose.card.memory import CardMemory
-from iose.card.refusals import FaultListener, describe, status_of
-from iose.card.registry import REGISTRY_NAME, LifeCycle, Privilege, Registry, RegistryEntry
+from iose.card.refusals import status_of
 from iose.card.store import NonVolatileStore
-from iose.crypto.base import CryptoProvider, Rng
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.atr import Atr, TransmissionProtocol
 from iose.iso7816.status import StatusWord, StatusWordError
 from iose.wire.errors import DecodeError, LocalProtocolError, StoreError
+
+__all__ = ["DEFAULT_SETTINGS", "CardOs", "CardServices", "CardSettings"]
 
 INS_SELECT: Final = 0xA4
 P1_BY_AID: Final = 0x04
@@ -42,7 +43,8 @@ class CardSettings:
     Attributes:
         protocol: Manners of T=0 or T=1 (``answers``), announced in the ATR.
         is_class_checked: Hardened wire setting: any class but 00 to 03, chained or not, is
-            answered 6E00. Otherwise the class is ignored (tls-se.md §3).
+            answered 6E00, unless a security domain is selected. Otherwise the class is
+            ignored (tls-se.md §3).
     """
 
     protocol: TransmissionProtocol = TransmissionProtocol.T1
@@ -50,23 +52,6 @@ class CardSettings:
 
 
 DEFAULT_SETTINGS: Final = CardSettings()
-
-
-@dataclass(frozen=True, slots=True)
-class CardServices:
-    """What a card is made of; one value may serve many cards.
-
-    Attributes:
-        crypto: The primitives.
-        rng: Source of random bytes.
-        applets: What can be installed, by module name.
-        on_fault: Told of every error that is not a refusal, for the host's log.
-    """
-
-    crypto: CryptoProvider
-    rng: Rng
-    applets: Mapping[str, AppletFactory]
-    on_fault: FaultListener | None = None
 
 
 class CardOs:
@@ -79,7 +64,7 @@ class CardOs:
     """
 
     __slots__ = (
-        "_chain", "_channels", "_is_powered", "_memory", "_queue", "_services", "_settings",
+        "_chain", "_channels", "_contents", "_is_powered", "_memory", "_queue", "_settings",
     )  # fmt: skip
 
     def __init__(
@@ -89,9 +74,9 @@ class CardOs:
         settings: CardSettings = DEFAULT_SETTINGS,
     ) -> None:
         self._memory = CardMemory(store)
-        self._services = services
         self._settings = settings
-        self._channels = LogicalChannels(self._build, self._report)
+        self._contents = CardContents(self._memory, services, DomainManagement)
+        self._channels = self._contents.channels
         self._chain = CommandChain()
         self._queue = AnswerQueue(settings.protocol)
         self._is_powered = False
@@ -122,6 +107,7 @@ class CardOs:
         self._channels.reset()
         self._clear_exchange()
         self._memory.unload()
+        self._contents.forget()
 
     def process(self, command: bytes) -> bytes:
         """Return the answer to one command, whatever its bytes; what it wrote is then stored.
@@ -151,10 +137,35 @@ class CardOs:
                 taken; or the applet refuses. Nothing is stored.
             StoreError: The medium is full or broken. Nothing is stored.
         """
+        with self._maker():
+            self._contents.install(module, aid, parameters, is_default=default_selected)
+
+    def add_domain(
+        self, module: str, aid: Aid, parameters: bytes = b"", *, loaded: Sequence[Aid] = ()
+    ) -> None:
+        """Make a card manageable, a new one or one with instances, powered or not.
+
+        Args:
+            module: Name of the security domain among the card's modules.
+            aid: Identifier of the domain.
+            parameters: What the domain's ``install`` gets.
+            loaded: Load files among the card's packages that are there from the beginning.
+
+        Raises:
+            StatusWordError: The domain refuses its parameters. Nothing is stored.
+            StoreError: The medium is full or broken. Nothing is stored.
+        """
+        with self._maker():
+            self._contents.add_domain(module, aid, parameters, loaded)
+
+    @contextmanager
+    def _maker(self) -> Iterator[None]:
+        """Give the contents to the card's maker, for one transaction."""
         if not self._is_powered:
             self._load()
         try:
-            self._install(module, aid, parameters, is_default=default_selected)
+            yield
+            self._memory.commit()
         finally:
             self._memory.rollback()
             if not self._is_powered:
@@ -162,30 +173,29 @@ class CardOs:
 
     def _load(self) -> None:
         self._memory.load()
-        stored = self._memory.get(REGISTRY_NAME)
         try:
-            self._channels.registry = Registry() if stored is None else Registry.decode(stored)
-        except DecodeError as error:
+            self._contents.check()
+        except StoreError:
             self._memory.unload()
-            raise StoreError(f"the registry of the card is damaged: {error}") from error
+            raise
 
     def _start(self) -> bytes:
-        historical_bytes = self._memory.get(HISTORICAL_BYTES_NAME) or b""
+        historical_bytes = self._contents.historical_bytes
         self._clear_exchange()
         self._channels.reset()
         self._channels.select_default(BASIC_CHANNEL)
         try:
             self._memory.commit()
         except StoreError as error:
-            self._report(error)
+            self._contents.report(error)
             self._channels.reset()
         return Atr.for_card(historical_bytes, self._settings.protocol).encode()
 
     def _exchange(self, raw: bytes, command: CommandApdu) -> ResponseApdu:
         cla = command.cla
-        if self._settings.is_class_checked and cla & ~(CHAINING_BIT | CHANNEL_MASK):
-            raise StatusWordError(StatusWord.CLA_NOT_SUPPORTED)
         channel = _channel(cla)
+        if cla & ~(CHAINING_BIT | CHANNEL_MASK) and not self._takes_any_class(channel):
+            raise StatusWordError(StatusWord.CLA_NOT_SUPPORTED)
         instance = self._channels.selected(channel)
         fetched = self._queue.fetch(command, channel)
         if fetched is not None:
@@ -196,6 +206,9 @@ class CardOs:
         response = self._dispatch(whole, channel, instance)
         self._memory.commit()
         return self._queue.send(raw, whole, response, channel) if response.data else response
+
+    def _takes_any_class(self, channel: int) -> bool:
+        return not self._settings.is_class_checked or self._channels.has_domain(channel)
 
     def _dispatch(
         self, command: CommandApdu, channel: int, instance: Instance | None
@@ -212,39 +225,10 @@ class CardOs:
         self._memory.rollback()
         self._clear_exchange()
         if not isinstance(fault, StatusWordError):
-            self._report(fault)
+            self._contents.report(fault)
             self._channels.restart(_channel(raw[0]))
             self._memory.rollback()
         return status_of(fault)
-
-    def _install(self, module: str, aid: Aid, parameters: bytes, *, is_default: bool) -> None:
-        registry = self._channels.registry
-        if module not in self._services.applets:
-            raise StatusWordError(StatusWord.REFERENCED_DATA_NOT_FOUND, f"no module {module}")
-        if any(entry.aid == aid for entry in registry.entries):
-            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED, f"{aid} is installed")
-        if is_default and registry.with_privilege(Privilege.DEFAULT_SELECTED) is not None:
-            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED, "a default is installed")
-        privileges = Privilege.DEFAULT_SELECTED if is_default else Privilege.NONE
-        entry = RegistryEntry(aid, module, privileges, LifeCycle.SELECTABLE)
-        extended = registry.with_entry(entry)
-        self._build(entry).applet.install(parameters)
-        self._memory.put(REGISTRY_NAME, extended.encode())
-        self._memory.commit()
-        self._channels.registry = extended
-
-    def _build(self, entry: RegistryEntry) -> Instance:
-        factory = self._services.applets.get(entry.module)
-        if factory is None:
-            raise StatusWordError(StatusWord.NOT_FOUND, f"no module {entry.module}")
-        context = InstanceContext(
-            self._memory, self._services.crypto, self._services.rng, entry.aid
-        )
-        return Instance(entry, context, factory(context))
-
-    def _report(self, fault: Exception) -> None:
-        if self._services.on_fault is not None:
-            self._services.on_fault(describe(fault))
 
     def _clear_exchange(self) -> None:
         self._chain.clear()

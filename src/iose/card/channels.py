@@ -10,7 +10,8 @@ from typing import Final
 
 from iose.applet_api import Applet
 from iose.card.context import InstanceContext
-from iose.card.registry import Privilege, Registry, RegistryEntry
+from iose.card.registry import Registry, RegistryEntry
+from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.status import StatusWord, StatusWordError
 
@@ -41,19 +42,23 @@ class LogicalChannels:
 
     Args:
         build: Makes an instance of a registry entry.
+        registry: Returns the registry as it is now.
         report: Told of an error inside an applet that no answer can carry.
     """
 
-    __slots__ = ("_build", "_instances", "_report", "_selected", "registry")
+    __slots__ = ("_build", "_instances", "_registry", "_report", "_selected")
 
     def __init__(
-        self, build: Callable[[RegistryEntry], Instance], report: Callable[[Exception], None]
+        self,
+        build: Callable[[RegistryEntry], Instance],
+        registry: Callable[[], Registry],
+        report: Callable[[Exception], None],
     ) -> None:
         self._build = build
+        self._registry = registry
         self._report = report
         self._instances: dict[bytes, Instance] = {}
         self._selected: dict[int, Instance | None] = {}
-        self.registry = Registry()
 
     def reset(self) -> None:
         """Drop every instance and close every channel but the basic one."""
@@ -71,9 +76,38 @@ class LogicalChannels:
         except KeyError:
             raise StatusWordError(StatusWord.CHANNEL_NOT_SUPPORTED) from None
 
+    def has_domain(self, channel: int) -> bool:
+        """Return whether a security domain is selected on a channel, which may be closed."""
+        instance = self._selected.get(channel)
+        return instance is not None and instance.entry.is_domain
+
+    def instance(self, entry: RegistryEntry) -> Instance:
+        """Return the running instance of an entry; it is built when it does not run yet.
+
+        Raises:
+            StatusWordError: 6A82, its module is gone.
+        """
+        instance = self._instances.get(entry.aid.value)
+        if instance is None:
+            instance = self._instances[entry.aid.value] = self._build(entry)
+        return instance
+
+    def drop(self, aid: Aid) -> None:
+        """Deselect an instance wherever it is selected, and forget its volatile state."""
+        for channel, instance in self._selected.items():
+            if instance is not None and instance.entry.aid == aid:
+                self._deselect(channel)
+        self._instances.pop(aid.value, None)
+
+    def drop_applications(self) -> None:
+        """Deselect and forget everything but security domains."""
+        for instance in [*self._instances.values()]:
+            if not instance.entry.is_domain:
+                self.drop(instance.entry.aid)
+
     def select_default(self, channel: int) -> None:
         """Select the default instance, if there is one and it is free; its refusal leaves none."""
-        entry = self.registry.with_privilege(Privilege.DEFAULT_SELECTED)
+        entry = self._registry().default
         if entry is None or self._is_selected_elsewhere(entry, channel):
             return
         try:
@@ -126,9 +160,9 @@ class LogicalChannels:
         if occurrence not in (FIRST_OCCURRENCE, NEXT_OCCURRENCE):
             raise StatusWordError(StatusWord.WRONG_P1P2)
         if command.data:
-            matches = self.registry.matching(command.data)
+            matches = self._registry().matching(command.data)
         else:
-            issuer = self.registry.with_privilege(Privilege.SECURITY_DOMAIN)
+            issuer = self._registry().issuer
             matches = [] if issuer is None else [issuer]
         if occurrence == NEXT_OCCURRENCE:
             matches = self._after_current(channel, matches)
@@ -140,9 +174,10 @@ class LogicalChannels:
         self, channel: int, matches: Sequence[RegistryEntry]
     ) -> Sequence[RegistryEntry]:
         current = self._selected[channel]
-        if current is None or current.entry not in matches:
+        aids = [entry.aid for entry in matches]
+        if current is None or current.entry.aid not in aids:
             return matches
-        return matches[matches.index(current.entry) + 1 :]
+        return matches[aids.index(current.entry.aid) + 1 :]
 
     def _is_selected_elsewhere(self, entry: RegistryEntry, channel: int) -> bool:
         return any(
@@ -153,9 +188,7 @@ class LogicalChannels:
 
     def _switch(self, channel: int, entry: RegistryEntry) -> ResponseApdu:
         self._deselect(channel)
-        instance = self._instances.get(entry.aid.value)
-        if instance is None:
-            instance = self._instances[entry.aid.value] = self._build(entry)
+        instance = self.instance(entry)
         response = instance.applet.select()
         self._selected[channel] = instance
         return response

@@ -39,6 +39,12 @@ class CardMemory:
             return self._pending[name]
         return self._objects.get(name)
 
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of all objects that begin so, pending writes included."""
+        names = [name for name in self._objects if name.startswith(prefix)]
+        names += [name for name in self._pending if name.startswith(prefix)]
+        return [name for name in dict.fromkeys(names) if self.get(name) is not None]
+
     def put(self, name: str, value: bytes | None) -> None:
         """Write an object in the running transaction, or remove it with None."""
         if self._objects.get(name) == value:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The card's registry: which instances exist, of which modules (GPCS 2.3.1 §6.6).
+"""The card's registry: load files and instances, with life cycles (GPCS 2.3.1 §6.6).
 
-One persistent object holds it, so that an instance appears together with its first state.
+One persistent object holds it, so that an instance appears together with its first state. The
+life cycle of the card is that of its issuer security domain. Version 1, which knew instances
+alone, is still read.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
 from typing import Final
 
@@ -15,15 +17,17 @@ from iose.wire.reader import ByteReader
 from iose.wire.writer import ByteWriter
 
 REGISTRY_NAME: Final = "card/registry"
-REGISTRY_VERSION: Final = 1
+REGISTRY_VERSION: Final = 2
+_WITHOUT_LOAD_FILES: Final = 1
+_PRIVILEGES_SIZE: Final = 3
 
 
 class Privilege(IntFlag):
-    """First byte of an application's privileges (GPCS 2.3.1 §11.1.2); others are kept as found."""
+    """Privileges of an application, three bytes (GPCS 2.3.1 §11.1.2); others are kept as found."""
 
-    NONE = 0x00
-    DEFAULT_SELECTED = 0x04
-    SECURITY_DOMAIN = 0x80
+    NONE = 0x000000
+    DEFAULT_SELECTED = 0x040000
+    SECURITY_DOMAIN = 0x800000
 
 
 class LifeCycle(IntEnum):
@@ -34,6 +38,21 @@ class LifeCycle(IntEnum):
     LOCKED = 0x83
 
 
+class CardState(IntEnum):
+    """Life-cycle states of a card (GPCS 2.3.1 §11.1.1)."""
+
+    OP_READY = 0x01
+    INITIALIZED = 0x07
+    SECURED = 0x0F
+    CARD_LOCKED = 0x7F
+    TERMINATED = 0xFF
+
+
+OUT_OF_USE: Final = (CardState.CARD_LOCKED, CardState.TERMINATED)
+LOCK_BIT: Final = 0x80
+_SELECTABLE_MASK: Final = LOCK_BIT | LifeCycle.SELECTABLE  # the other bits are the applet's own
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryEntry:
     """One applet instance.
@@ -42,20 +61,33 @@ class RegistryEntry:
         aid: Identifier of the instance.
         module: Name of the module it is an instance of.
         privileges: What it may do besides its own commands.
-        life_cycle: State byte; only ``SELECTABLE`` instances can be selected.
+        life_cycle: State byte; of the issuer security domain, the state of the card.
+        load_file: Identifier of the load file its module came in; empty when there is none.
     """
 
     aid: Aid
     module: str
     privileges: Privilege = Privilege.NONE
     life_cycle: int = LifeCycle.SELECTABLE
+    load_file: bytes = b""
+
+    @property
+    def is_domain(self) -> bool:
+        """Whether it is a security domain."""
+        return bool(self.privileges & Privilege.SECURITY_DOMAIN)
+
+    @property
+    def is_selectable(self) -> bool:
+        """Whether it can be selected while the card is in use; a security domain always can."""
+        return self.is_domain or self.life_cycle & _SELECTABLE_MASK == LifeCycle.SELECTABLE
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The instances of a card, in the order they were installed."""
+    """The contents of a card, in the order they arrived."""
 
     entries: tuple[RegistryEntry, ...] = ()
+    load_files: tuple[Aid, ...] = ()
 
     @classmethod
     def decode(cls, data: bytes) -> "Registry":
@@ -66,45 +98,93 @@ class Registry:
         """
         reader = ByteReader(data)
         version = reader.read_uint8()
-        if version != REGISTRY_VERSION:
+        if version not in (_WITHOUT_LOAD_FILES, REGISTRY_VERSION):
             raise DecodeError(f"expected a registry of version {REGISTRY_VERSION}, found {version}")
+        is_old = version == _WITHOUT_LOAD_FILES
+        load_files = []
+        if not is_old:
+            listed = reader.read_vector(2)
+            while listed.remaining:
+                load_files.append(Aid(listed.read_opaque(1)))
         entries = []
         while reader.remaining:
-            entries.append(_read_entry(reader))
-        return cls(tuple(entries))
+            entries.append(_read_entry(reader, is_old=is_old))
+        return cls(tuple(entries), tuple(load_files))
 
     def encode(self) -> bytes:
         """Return the stored form."""
         writer = ByteWriter()
         writer.write_uint8(REGISTRY_VERSION)
+        with writer.vector(2):
+            for aid in self.load_files:
+                writer.write_opaque(aid.value, 1)
         for entry in self.entries:
             writer.write_opaque(entry.aid.value, 1)
             writer.write_opaque(entry.module.encode(), 1)
-            writer.write_uint8(entry.privileges)
+            writer.write_uint(entry.privileges, _PRIVILEGES_SIZE)
             writer.write_uint8(entry.life_cycle)
+            writer.write_opaque(entry.load_file, 1)
         return writer.to_bytes()
 
+    @property
+    def issuer(self) -> RegistryEntry | None:
+        """The issuer security domain; None on a card without one."""
+        return next((entry for entry in self.entries if entry.is_domain), None)
+
+    @property
+    def card_state(self) -> int:
+        """Life cycle of the card."""
+        issuer = self.issuer
+        return CardState.OP_READY if issuer is None else issuer.life_cycle
+
     def with_entry(self, entry: RegistryEntry) -> "Registry":
-        """Return a registry with one more instance, the last."""
-        return Registry((*self.entries, entry))
+        """Return a registry with one more instance, the last, or with a changed one."""
+        if self.find(entry.aid) is None:
+            return replace(self, entries=(*self.entries, entry))
+        changed = (entry if old.aid == entry.aid else old for old in self.entries)
+        return replace(self, entries=tuple(changed))
+
+    def without(self, aid: Aid) -> "Registry":
+        """Return a registry without an instance or a load file."""
+        return Registry(
+            tuple(entry for entry in self.entries if entry.aid != aid),
+            tuple(load_file for load_file in self.load_files if load_file != aid),
+        )
+
+    def find(self, aid: Aid) -> RegistryEntry | None:
+        """Return the instance of that AID, or None."""
+        return next((entry for entry in self.entries if entry.aid == aid), None)
 
     def matching(self, prefix: bytes) -> Sequence[RegistryEntry]:
         """Return the selectable instances whose AID begins so (ISO/IEC 7816-4 §12.2.3)."""
+        is_in_use = self.card_state not in OUT_OF_USE
         return [
             entry
             for entry in self.entries
-            if entry.life_cycle == LifeCycle.SELECTABLE and entry.aid.value.startswith(prefix)
+            if entry.aid.value.startswith(prefix)
+            and entry.is_selectable
+            and (is_in_use or entry.is_domain)
         ]
+
+    @property
+    def default(self) -> RegistryEntry | None:
+        """What a reset selects: the issuer security domain of a card that is out of use."""
+        if self.card_state in OUT_OF_USE:
+            return self.issuer
+        return self.with_privilege(Privilege.DEFAULT_SELECTED)
 
     def with_privilege(self, privilege: Privilege) -> RegistryEntry | None:
         """Return the first selectable instance that has a privilege, or None."""
         return next((entry for entry in self.matching(b"") if entry.privileges & privilege), None)
 
 
-def _read_entry(reader: ByteReader) -> RegistryEntry:
+def _read_entry(reader: ByteReader, *, is_old: bool) -> RegistryEntry:
     aid = Aid(reader.read_opaque(1))
     try:
         module = reader.read_opaque(1).decode()
     except UnicodeDecodeError as error:
         raise DecodeError("a module name is not UTF-8", offset=reader.offset) from error
-    return RegistryEntry(aid, module, Privilege(reader.read_uint8()), reader.read_uint8())
+    if is_old:
+        return RegistryEntry(aid, module, Privilege(reader.read_uint8() << 16), reader.read_uint8())
+    privileges = Privilege(reader.read_uint(_PRIVILEGES_SIZE))
+    return RegistryEntry(aid, module, privileges, reader.read_uint8(), reader.read_opaque(1))

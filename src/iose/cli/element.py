@@ -13,6 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
+from iose.cli.certify import certify
 from iose.cli.output import print_json, print_table, warn
 from iose.cli.passphrase import PassphraseOptions, ask_passphrase, read_passphrase_file
 from iose.runtime.channel import Result, read_list, read_object
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="List, create, show, rename, export, import, delete software elements.",
+    help="List, create, show, rename, certify, export, import, delete software elements.",
 )
 
 COLUMNS: Final = ("SEN", "SEID", "state", "wire", "limits", "commands", "copy")
@@ -54,6 +55,9 @@ FolderPassphraseOption = Annotated[
         "--passphrase-file", envvar="IOSE_PASSPHRASE_FILE", help="Passphrase of the data folder."
     ),
 ]
+
+
+app.command()(certify)
 
 
 @app.command("list")
@@ -96,17 +100,27 @@ def create(  # noqa: PLR0913  # every option of the command line
     demo_keys: Annotated[
         bool, typer.Option("--demo-keys", help="Published keys and PINs, for demonstrations.")
     ] = False,
+    scp: Annotated[
+        str, typer.Option("--scp", help="Secure channel of its security domain: 02 or 03.")
+    ] = "03",
+    scp_i: Annotated[
+        str | None,
+        typer.Option("--scp-i", metavar="HEX", help="Its options; 70 for 03 and 15 for 02."),
+    ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create an element with random keys and PINs."""
-    plan = {
+    plan: dict[str, object] = {
         "sen": sen,
         "wire": wire,
         "limits": limits,
         "commands": commands,
         "demo_keys": demo_keys,
+        "scp": _hex_number(scp, "--scp"),
     }
+    if scp_i is not None:
+        plan["scp_i"] = _hex_number(scp_i, "--scp-i")
     with _open(data, makes_folder=True) as ask:
         view = read_object(ask("element.create", plan)["element"])
     if demo_keys:
@@ -283,6 +297,13 @@ class _ExportPassphrase:
         if self.file is not None:
             return read_passphrase_file(self.file)
         return ask_passphrase("Passphrase of the exported element: ", is_new=self.is_new)
+
+
+def _hex_number(text: str, option: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        raise typer.BadParameter(f"{option} takes hex digits, found {text!r}") from None
 
 
 def _print_element(view: Result, *, as_json: bool) -> None:

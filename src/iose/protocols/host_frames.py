@@ -62,6 +62,19 @@ class FailureCode(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ElementInstance:
+    """One more TLS server on an element, besides the one that a reset selects.
+
+    Attributes:
+        sen: Its name on the service plane; empty when it has none.
+        aid: Identifier it is selected by, at most 255 bytes.
+    """
+
+    sen: str
+    aid: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ElementInfo:
     """One element of a host's inventory.
 
@@ -71,6 +84,7 @@ class ElementInfo:
         atr: Its answer to reset, as it is now.
         chunk_size: Largest command data it takes, 1 to 65 535 bytes.
         max_record: Largest TLS record it takes, header included; 0 when there is no limit.
+        instances: More TLS servers on it, each of which can be selected.
     """
 
     seid: str
@@ -78,6 +92,7 @@ class ElementInfo:
     atr: bytes
     chunk_size: int
     max_record: int
+    instances: tuple[ElementInstance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +357,10 @@ def _write_element(writer: ByteWriter, element: ElementInfo) -> None:
     writer.write_opaque(element.atr, 1)
     writer.write_uint16(element.chunk_size)
     writer.write_uint(element.max_record, 4)
+    writer.write_uint8(len(element.instances))
+    for instance in element.instances:
+        writer.write_opaque(instance.sen.encode(), 1)
+        writer.write_opaque(instance.aid, 1)
 
 
 def _read_element(reader: ByteReader) -> ElementInfo:
@@ -351,6 +370,10 @@ def _read_element(reader: ByteReader) -> ElementInfo:
         reader.read_opaque(1),
         reader.read_uint16(),
         reader.read_uint(4),
+        tuple(
+            ElementInstance(_read_text(reader, 1), reader.read_opaque(1))
+            for _ in range(reader.read_uint8())
+        ),
     )
     if info.chunk_size == 0:
         raise DecodeError(f"element {info.seid} takes no data", offset=reader.offset)

@@ -8,6 +8,7 @@ the elements of the host's inventory; what one of them waits for fails when the 
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -109,9 +110,7 @@ class ElementHostLink:
         """Remember the ATR an element answered when it was started."""
         known = self._elements.get(seid)
         if known is not None and known.atr != atr:
-            self._elements[seid] = ElementInfo(
-                seid, known.sen, atr, known.chunk_size, known.max_record
-            )
+            self._elements[seid] = replace(known, atr=atr)
 
     async def channel(self) -> HostChannel:
         """Return the connection to the host, waiting a little for one that is being started.

@@ -129,7 +129,7 @@ def test_an_instance_whose_module_is_gone_is_not_found():
     assert card.send("00A4040006A00000000101") == "6A82"
 
 
-@pytest.mark.parametrize("life_cycle", [LifeCycle.INSTALLED, LifeCycle.LOCKED, 0x0F])
+@pytest.mark.parametrize("life_cycle", [LifeCycle.INSTALLED, LifeCycle.LOCKED, 0x87, 0x8F])
 def test_only_selectable_instances_are_selected(life_cycle: int):
     card = ProbeCard()
     entry = RegistryEntry(PROBE, "probe", Privilege.DEFAULT_SELECTED, life_cycle)

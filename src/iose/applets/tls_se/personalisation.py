@@ -38,9 +38,11 @@ from iose.applets.tls_se.state import (
     encode_settings,
 )
 from iose.crypto.base import Curve
+from iose.iso7816.aid import Aid
 from iose.wire.errors import DecodeError
 
 DEFAULT_NAME: Final = b"key1.com"
+SEID_LIMIT: Final = 63
 NAME_LIMIT: Final = 15  # historical bytes of an ATR (ISO/IEC 7816-3 §8.2.1)
 NO_FLAG: Final = Flag(0)
 ALL_FLAGS: Final = Flag.GUEST_ENABLED | Flag.CHECK_SERVER_NAME
@@ -54,6 +56,7 @@ class Personalisation:
         name: SEN, the TLS server name, at most 15 bytes; it becomes the ATR's historical bytes.
         settings: Wire, limits and commands.
         psk: PSK of the owner, 32 bytes; None draws one.
+        module: Instance of the same card that computes with the owner's PSK; none is stored then.
         identity: PSK identity of the owner.
         user_pin: At most 8 bytes; None draws one.
         admin_pin: 8 bytes; None draws one.
@@ -66,11 +69,14 @@ class Personalisation:
         uses_demo_secrets: Take the published PSK and PINs where none is given. Whoever asks for
             it must warn.
         is_final: Whether the element is personalised with this; else STORE DATA may follow.
+        seid: Name on the administration plane, at most 63 bytes, for what the element states of
+            itself; empty leaves the one it has.
     """
 
     name: bytes = DEFAULT_NAME
     settings: Settings = field(default_factory=Settings)
     psk: bytes | None = field(default=None, repr=False)
+    module: Aid | None = None
     identity: bytes = DEFAULT_IDENTITY
     user_pin: bytes | None = field(default=None, repr=False)
     admin_pin: bytes | None = field(default=None, repr=False)
@@ -82,6 +88,7 @@ class Personalisation:
     shows_handshake_secret: bool = False
     uses_demo_secrets: bool = False
     is_final: bool = True
+    seid: bytes = b""
 
     def encode(self) -> bytes:
         """Return the parameters of INSTALL: a tag, a 2-byte length and a value per field.
@@ -112,6 +119,10 @@ def _decode_flags(value: bytes) -> Flag:
     return flags
 
 
+def _encode_aid(aid: Aid) -> bytes:
+    return aid.value
+
+
 _TEXT_LIMIT: Final = 64
 _FIELDS: Final[dict[int, Field]] = {
     1: ("settings", encode_settings, decode_settings),
@@ -128,6 +139,8 @@ _FIELDS: Final[dict[int, Field]] = {
     12: ("shows_handshake_secret", encode_bool, decode_bool),
     13: ("uses_demo_secrets", encode_bool, decode_bool),
     14: ("is_final", encode_bool, decode_bool),
+    15: ("seid", bytes, sized(0, SEID_LIMIT)),
+    16: ("module", _encode_aid, Aid),
 }
 
 
@@ -144,7 +157,7 @@ def personalise(
     """
     if given.settings.has_extensions and given.identity == given.guest_identity:
         raise DecodeError("the guest needs an identity of its own")
-    is_new = state.psk() is None
+    is_new = state.store.get(Name.PROFILE) is None
     _set_attestation_key(context, state, given, is_new=is_new)
     state.set_profile(
         Profile(given.settings, given.is_final, given.shows_handshake_secret, given.version_text)
@@ -155,12 +168,15 @@ def personalise(
         pins.user.update(given.user_pin or (DEMO_USER_PIN if demo else random_pin(rng)))
     if given.admin_pin or is_new:
         pins.admin.update(given.admin_pin or (DEMO_ADMIN_PIN if demo else random_pin(rng)))
-    if given.psk or is_new:
+    state.set_module(given.module)
+    if given.psk or (given.module is None and state.psk() is None):
         psk = given.psk or (DEMO_PSK if demo else rng.random_bytes(PSK_SIZE))
         state.set_psk(derive_psk(context.crypto, psk, reference=given.settings.is_reference))
     state.store.put(Name.IDENTITY, given.identity)
     if given.settings.has_extensions:
         _set_guest(context, state, given)
+    if given.seid:
+        state.store.put(Name.SEID, given.seid)
     set_name(context, state, given.name)
 
 

@@ -184,17 +184,25 @@ class TlsServerApplet:
         Raises:
             StatusWordError: 6985 personalised already, 6A84 too long, 6A80 refused.
         """
+        self.receive_data(command.data, is_last=bool(command.p1 & _LAST_BLOCK))
+        return ResponseApdu()
+
+    def receive_data(self, block: bytes, *, is_last: bool) -> None:
+        """Take one block of STORE DATA that the security domain hands on, without the PIN.
+
+        Raises:
+            StatusWordError: 6985 personalised already, 6A84 too long, 6A80 refused.
+        """
+        blocks, self._store_data_blocks = self._store_data_blocks, b""
         if self._state.profile.is_personalised:
             raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
-        data = self._store_data_blocks + command.data
-        self._store_data_blocks = b""
+        data = blocks + block
         if len(data) > PARAMETERS_LIMIT:
             raise StatusWordError(StatusWord.NOT_ENOUGH_MEMORY)
-        if command.p1 & _LAST_BLOCK:
+        if is_last:
             self._personalise(data)
         else:
             self._store_data_blocks = data
-        return ResponseApdu()
 
     def _status(self, _command: CommandApdu) -> ResponseApdu:
         return ResponseApdu(VERSIONS[self._state.profile.settings.commands] + ABILITIES)

@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from iose.crypto.base import Rng
+from iose.globalplatform.channel import SCP02, SCP03, ScpVariant
 from iose.runtime.channel import (
     Arguments,
     JsonChannel,
     Result,
+    read_int,
     read_list,
     read_object,
     read_text,
@@ -37,6 +39,9 @@ SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """What ``element create`` accepts, the default first."""
 
+
+SCP_OPTIONS: Final[Mapping[int, int]] = {SCP03: 0x70, SCP02: 0x15}
+"""Secure channel protocols of a security domain, and the parameter i each has by default."""
 
 FORWARDED: Final = (
     "secrets.given",
@@ -150,7 +155,11 @@ class Depot:
             known = self.records.get(record.seid)
             if known is not None:
                 self.records[record.seid] = record
-                is_news |= (known.sen, known.state) != (record.sen, record.state)
+                is_news |= (known.sen, known.state, known.instances) != (
+                    record.sen,
+                    record.state,
+                    record.instances,
+                )
         return is_news
 
     def sorted_records(self) -> list[ElementRecord]:
@@ -171,7 +180,8 @@ class Depot:
 
     def repeated_sens(self) -> list[str]:
         """Return names that more than one usable element has: an administrator renamed one."""
-        names = [r.sen.lower() for r in self.records.values() if r.state is ElementState.READY]
+        usable = [r for r in self.records.values() if r.state is ElementState.READY]
+        names = [name.lower() for record in usable for name in record.sens]
         return sorted({name for name in names if name and names.count(name) > 1})
 
     async def handle(self, op: str, arguments: Arguments) -> Result:
@@ -196,7 +206,7 @@ class Depot:
         async with self._turn:
             names = free_sens(self._taken(), max(count - len(self.records), 0))
             defaults = {name: choices[0] for name, choices in SETTINGS.items()}
-            jobs = (self._make({"sen": sen, **defaults}) for sen in names)
+            jobs = (self._make({"sen": sen, **defaults, **_scp({})}) for sen in names)
             outcomes = await asyncio.gather(*jobs, return_exceptions=True)
         made = [outcome for outcome in outcomes if isinstance(outcome, ElementRecord)]
         if made:
@@ -222,6 +232,8 @@ class Depot:
         for answer in answers:
             for seid, keys in read_object(answer["keys"]).items():
                 secrets = read_object(keys)
+                if "psk" not in secrets:
+                    continue  # its owner removed the TLS server
                 psk, identity = read_text(secrets, "psk"), read_text(secrets, "psk_identity")
                 found.append(ElementAccess(seid, self.records[seid].sen, psk, identity))
         return sorted(found, key=lambda access: _natural(access.sen))
@@ -234,7 +246,7 @@ class Depot:
 
     async def _create(self, arguments: Arguments) -> Result:
         sen = arguments.get("sen") or free_sens(self._taken(), 1)[0]
-        plan = {"sen": sen, "demo_keys": arguments.get("demo_keys") is True}
+        plan = {"sen": sen, "demo_keys": arguments.get("demo_keys") is True, **_scp(arguments)}
         for name, choices in SETTINGS.items():
             plan[name] = arguments.get(name) or choices[0]
             if plan[name] not in choices:
@@ -333,7 +345,7 @@ class Depot:
         )
 
     def _taken(self) -> set[str]:
-        return {record.sen for record in self.records.values() if record.sen}
+        return {name for record in self.records.values() for name in record.sens}
 
     def _is_ready(self, seid: str) -> bool:
         return self.records[seid].state is ElementState.READY
@@ -358,6 +370,22 @@ class Depot:
 def _archived_seid(arguments: Arguments) -> str:
     content = base64.b64decode(read_text(arguments, "archive"))
     return read_archive_header(content).seid
+
+
+def _scp(arguments: Arguments) -> dict[str, object]:
+    """Return the secure channel protocol that a new element is to have.
+
+    Raises:
+        ConfigurationError: There is none like that.
+    """
+    scp = read_int({"scp": SCP03, **arguments}, "scp")
+    scp_i = read_int({"scp_i": SCP_OPTIONS.get(scp, 0), **arguments}, "scp_i")
+    if not ScpVariant(scp, scp_i).is_supported:
+        raise ConfigurationError(
+            f"a security domain cannot have SCP{scp:02X} with i={scp_i:02X}",
+            hint="SCP03 has i=70, 60 or 00, and 1 more with 16-byte challenges; SCP02 15 or 55",
+        )
+    return {"scp": scp, "scp_i": scp_i}
 
 
 def _natural(name: str) -> tuple[str, int, str]:

@@ -39,6 +39,9 @@ class ElementPlan:
         limits: Setting: sizes of buffers.
         commands: Setting: command set.
         has_demo_keys: Whether it gets the published keys and PINs instead of random ones.
+        seid: Its SEID.
+        scp: Secure channel protocol of its security domain, 2 or 3.
+        scp_i: That protocol's parameter i.
     """
 
     sen: str
@@ -46,6 +49,9 @@ class ElementPlan:
     limits: str = "wide"
     commands: str = "iose"
     has_demo_keys: bool = False
+    seid: str = ""
+    scp: int = 3
+    scp_i: int = 0x70
 
 
 class ElementMaker(CardMaker, Protocol):
@@ -58,8 +64,8 @@ class ElementMaker(CardMaker, Protocol):
             IoseError: The plan is refused, or the disk is full.
         """
 
-    def read_secrets(self, objects: Mapping[str, bytes]) -> dict[str, str]:
-        """Return keys and PINs by name; ``psk`` and ``psk_identity`` are always there."""
+    def read_secrets(self, objects: Mapping[str, bytes]) -> dict[str, object]:
+        """Return keys and PINs by name; ``psk`` and ``psk_identity`` unless it has no SEN."""
 
     def rename(self, objects: Mapping[str, bytes], sen: str) -> dict[str, bytes | None]:
         """Return the changes that give an element another SEN."""
@@ -113,6 +119,9 @@ class Owner:
             read_text(arguments, "limits"),
             read_text(arguments, "commands"),
             arguments.get("demo_keys") is True,
+            seid,
+            read_int(arguments, "scp"),
+            read_int(arguments, "scp_i"),
         )
         with self._shelf.create(seid) as store:
             self._maker.personalise(store, plan)
@@ -170,7 +179,7 @@ class Owner:
         else:
             export_id = read_text(arguments, "export_id")
         travelling = replace(mark.settled, is_copy=mark.is_copy or is_copy)
-        objects = {**element.load(), MARK_NAME: travelling.encode()}
+        objects = {**element.load(), **travelling.objects}
         archive = Archive(element.seid, export_id, is_copy, objects)
         content = encode_archive(archive, _passphrase_key(arguments), self._rng)
         kept = travelling
@@ -206,7 +215,7 @@ class Owner:
             state = ElementState.IMPORTING
             mark = replace(mark, state=state, export_id=archive.export_id, file=file)
         with self._shelf.create(archive.seid) as store:
-            store.write({**objects, MARK_NAME: mark.encode()})
+            store.write({**objects, **mark.objects})
         return {"copy": archive.is_copy, **self._adopted(archive.seid)}
 
     def _check_import(self, arguments: Arguments) -> Result:
@@ -246,7 +255,7 @@ class Owner:
             )
 
     def _marked(self, element: OpenElement, mark: Mark) -> Result:
-        element.write({MARK_NAME: mark.encode()})
+        element.write(mark.objects)
         return self._settled(element.seid)
 
     def _removed(self, seid: str) -> Result:

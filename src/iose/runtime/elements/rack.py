@@ -26,8 +26,8 @@ OPEN_LIMIT: Final = 32  # stores kept open behind idle elements: about 3 descrip
 class CardMaker(Protocol):
     """What the rack needs of the card: handed in by ``compose``, the only one who knows cards."""
 
-    def build(self, store: ElementStore) -> HostedElement:
-        """Return the card on a store, without power."""
+    def build(self, store: ElementStore, seid: str) -> HostedElement:
+        """Return the card on the store of an element, without power."""
 
     def describe(self, seid: str, objects: Mapping[str, bytes]) -> ElementRecord:
         """Return what is known of an element from its objects.
@@ -51,7 +51,7 @@ class OpenElement:
         self._changed = changed
         self._store = store
         self._objects: dict[str, bytes] | None = None
-        self.card = maker.build(self)
+        self.card = maker.build(self, seid)
 
     def load(self) -> dict[str, bytes]:
         """Return every object, read once while the store is open.
@@ -121,7 +121,14 @@ class Rack:
     def list_elements(self) -> list[ElementInfo]:
         """Return the usable elements, in the order of their SEIDs."""
         return [
-            ElementInfo(seid, record.sen, record.atr, record.chunk_size, record.max_record)
+            ElementInfo(
+                seid,
+                record.sen,
+                record.atr,
+                record.chunk_size,
+                record.max_record,
+                record.instances,
+            )
             for seid, record in sorted(self.records.items())
             if record.state is ElementState.READY
         ]

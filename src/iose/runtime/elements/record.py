@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Final
 
-from iose.runtime.channel import Result, read_int, read_text
+from iose.protocols.host_frames import ElementInstance
+from iose.runtime.channel import Result, read_int, read_list, read_object, read_text
 from iose.wire.errors import StoreError
 
 MARK_NAME: Final = "owner/mark"
+COPY_NAME: Final = "card/copy"  # the mark of a copy, where the card itself reads it
 DEFAULT_CHUNK_SIZE: Final = 255  # a short command's data
 
 
@@ -65,6 +67,12 @@ class Mark:
             raise StoreError("the owner's mark on the element is damaged") from None
 
     @property
+    def objects(self) -> dict[str, bytes]:
+        """The objects that hold it: one for us and, of a copy, one for the card."""
+        copy = {COPY_NAME: b"\x01"} if self.is_copy else {}
+        return {MARK_NAME: self.encode(), **copy}
+
+    @property
     def settled(self) -> "Mark":
         """The mark of an element whose move is over."""
         return replace(self, state=ElementState.READY, export_id="", file="")
@@ -85,6 +93,7 @@ class ElementRecord:
         max_record: Largest TLS record it takes, in bytes; 0 for no limit.
         state: Whether it may be used.
         is_copy: Whether another element may have the same keys.
+        instances: More TLS servers on it that can be selected.
         stamp: When its file last changed, in ns; 0 while that is not known.
     """
 
@@ -98,12 +107,18 @@ class ElementRecord:
     max_record: int = 0
     state: ElementState = ElementState.READY
     is_copy: bool = False
+    instances: tuple[ElementInstance, ...] = ()
     stamp: int = 0
 
     @property
     def is_known(self) -> bool:
         """Whether the record was read from the element, not just made for its file name."""
         return self.stamp != 0
+
+    @property
+    def sens(self) -> tuple[str, ...]:
+        """Its names on the service plane: its own and those of its instances."""
+        return tuple(filter(None, (self.sen, *(instance.sen for instance in self.instances))))
 
     def to_json(self) -> dict[str, object]:
         """Return the record for the index and for other processes of ours."""
@@ -118,6 +133,10 @@ class ElementRecord:
             "max_record": self.max_record,
             "state": self.state.value,
             "copy": self.is_copy,
+            "instances": [
+                {"sen": instance.sen, "aid": instance.aid.hex().upper()}
+                for instance in self.instances
+            ],
             "stamp": self.stamp,
         }
 
@@ -140,8 +159,14 @@ class ElementRecord:
             max_record=read_int(source, "max_record"),
             state=ElementState(read_text(source, "state")),
             is_copy=source.get("copy") is True,
+            instances=tuple(map(_instance, read_list({"instances": [], **source}, "instances"))),
             stamp=read_int(source, "stamp"),
         )
+
+
+def _instance(item: object) -> ElementInstance:
+    source = read_object(item)
+    return ElementInstance(read_text(source, "sen"), bytes.fromhex(read_text(source, "aid")))
 
 
 def public_view(record: ElementRecord) -> Mapping[str, object]:

@@ -17,6 +17,7 @@ from tests.unit.runtime.elements.local_node import LocalNode
 VIEW = {
     "seid", "sen", "atr", "wire", "limits", "commands",
     "chunk_size", "max_record", "state", "copy",
+    "instances",
 }  # fmt: skip
 GET_STATUS = bytes.fromhex("0087000000")
 RESET_TLS = bytes.fromhex("00D8000000")
@@ -144,7 +145,7 @@ def test_unlock_gives_every_try_back(node: LocalNode):
 def test_unlock_gives_the_change_of_psk_its_tries_back():
     failures = f"{TLS_SE_AID}/object/psk.failures"
     changes = TlsSeMaker().unlock({failures: b"\x0a"})
-    assert changes[failures] is None
+    assert changes == {failures: None}
     assert failures not in TlsSeMaker().unlock({})
 
 

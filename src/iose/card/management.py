@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a card lets its issuer security domain do to its contents (GPCS 2.3.1 §9).
+
+Here are the rules of life cycles, privileges and references; the commands and who sends them are
+the domain's business. Everything happens in the running transaction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from iose.applet_api import CardContent, ContentKind, DataReceiver, Installation, Package
+from iose.card.contents import CardContents
+from iose.card.registry import (
+    LOCK_BIT,
+    CardState,
+    LifeCycle,
+    Privilege,
+    Registry,
+    RegistryEntry,
+)
+from iose.iso7816.aid import Aid
+from iose.iso7816.status import StatusWord, StatusWordError
+
+INSTANCE_LIMIT: Final = 64  # bounds the registry, which is written whole
+LOADED: Final = 0x01  # life cycle of a load file (GPCS 2.3.1 §11.1.1)
+GRANTED: Final = Privilege.DEFAULT_SELECTED  # all that an instance of ours may be given
+_NEXT_STATES: Final[dict[int, tuple[int, ...]]] = {
+    CardState.OP_READY: (CardState.INITIALIZED, CardState.TERMINATED),
+    CardState.INITIALIZED: (CardState.SECURED, CardState.TERMINATED),
+    CardState.SECURED: (CardState.CARD_LOCKED, CardState.TERMINATED),
+    CardState.CARD_LOCKED: (CardState.SECURED, CardState.TERMINATED),
+}
+
+
+class DomainManagement:
+    """``CardManagement`` of one card."""
+
+    __slots__ = ("_card",)
+
+    def __init__(self, card: CardContents) -> None:
+        self._card = card
+
+    @property
+    def card_state(self) -> int:
+        """Life cycle of the card (GPCS 2.3.1 §11.1.1)."""
+        return self._card.registry.card_state
+
+    def set_card_state(self, state: int) -> None:
+        """Change the life cycle of the card (GPCS 2.3.1 §5.1).
+
+        Raises:
+            StatusWordError: 6985, it does not follow on the one there is.
+        """
+        issuer = self._card.registry.issuer
+        if issuer is None or state not in _NEXT_STATES.get(issuer.life_cycle, ()):
+            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
+        self._change(replace(issuer, life_cycle=state))
+        if state in {CardState.CARD_LOCKED, CardState.TERMINATED}:
+            self._card.channels.drop_applications()
+
+    def contents(self, kind: ContentKind) -> Sequence[CardContent]:
+        """Return what is on the card, in the order of its arrival."""
+        registry = self._card.registry
+        if kind is ContentKind.LOAD_FILE:
+            return [self._load_file(aid) for aid in registry.load_files]
+        is_wanted = kind is ContentKind.ISSUER
+        return [_shown(entry) for entry in registry.entries if entry.is_domain == is_wanted]
+
+    def packages(self) -> Sequence[Package]:
+        """Return what may be loaded, or is."""
+        return self._card.services.packages
+
+    def check_is_new(self, aid: Aid) -> None:
+        """Refuse an identifier that something on the card has.
+
+        Raises:
+            StatusWordError: 6985.
+        """
+        registry = self._card.registry
+        if registry.find(aid) is not None or aid in registry.load_files:
+            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED, f"{aid} is there already")
+
+    def load(self, package: Package) -> None:
+        """Add a load file that was received whole.
+
+        Raises:
+            StatusWordError: 6985, it is there already.
+        """
+        self.check_is_new(package.aid)
+        registry = self._card.registry
+        self._card.set_registry(replace(registry, load_files=(*registry.load_files, package.aid)))
+
+    def install(self, installation: Installation) -> None:
+        """Add an instance together with its first state.
+
+        Raises:
+            StatusWordError: 6A88, no such load file or module; 6985, the AID or the default
+                selection is taken; 6A80, other privileges; 6A84, too many; or the applet refuses.
+        """
+        registry = self._card.registry
+        module = self._module(registry, installation.load_file, installation.module)
+        self.check_is_new(installation.aid)
+        if len(registry.entries) >= INSTANCE_LIMIT:
+            raise StatusWordError(StatusWord.NOT_ENOUGH_MEMORY)
+        privileges = _granted(registry, installation.aid, installation.privileges)
+        state = LifeCycle.SELECTABLE if installation.is_selectable else LifeCycle.INSTALLED
+        entry = RegistryEntry(
+            installation.aid, module, privileges, state, installation.load_file.value
+        )
+        self._card.add(entry, installation.parameters)
+
+    def make_selectable(self, aid: Aid, privileges: int) -> None:
+        """Let an instance be selected, with more privileges (GPCS 2.3.1 §11.5.2.3.3).
+
+        Raises:
+            StatusWordError: 6A88 no such instance; 6985 it is not just installed, or the default
+                selection is taken; 6A80 other privileges.
+        """
+        entry = self._application(aid)
+        if entry.life_cycle != LifeCycle.INSTALLED:
+            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
+        more = _granted(self._card.registry, aid, privileges)
+        changed = replace(entry, privileges=entry.privileges | more)
+        self._change(replace(changed, life_cycle=LifeCycle.SELECTABLE))
+
+    def set_privileges(self, aid: Aid, privileges: int) -> None:
+        """Replace the privileges of an instance (GPCS 2.3.1 §11.5.2.3.5).
+
+        Raises:
+            StatusWordError: 6A88 no such instance; 6985 the default selection is taken; 6A80
+                other privileges.
+        """
+        entry = self._application(aid)
+        granted = _granted(self._card.registry, aid, privileges)
+        self._change(replace(entry, privileges=granted))
+
+    def set_locked(self, aid: Aid, *, is_locked: bool) -> None:
+        """Lock or unlock an instance; locked, it is deselected (GPCS 2.3.1 §11.10).
+
+        Raises:
+            StatusWordError: 6A88 no such instance; 6985 it is so already.
+        """
+        entry = self._application(aid)
+        if bool(entry.life_cycle & LOCK_BIT) == is_locked:
+            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
+        self._change(replace(entry, life_cycle=entry.life_cycle ^ LOCK_BIT))
+        if is_locked:
+            self._card.channels.drop(aid)
+
+    def receiver(self, aid: Aid) -> DataReceiver:
+        """Return the instance that takes data of STORE DATA.
+
+        Raises:
+            StatusWordError: 6A88 no such instance; 6985 it is locked, or takes no data.
+        """
+        entry = self._application(aid)
+        applet = self._card.instance(aid).applet
+        if entry.life_cycle & LOCK_BIT or not isinstance(applet, DataReceiver):
+            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
+        return applet
+
+    def delete(self, aid: Aid, *, with_related: bool) -> None:
+        """Remove an instance or a load file; what an instance had stored is wiped.
+
+        Raises:
+            StatusWordError: 6A88 no such thing; 6985 a load file in use, or the domain itself.
+        """
+        registry = self._card.registry
+        if aid not in registry.load_files:
+            self._application(aid)
+            self._card.remove(aid)
+            return
+        users = [entry.aid for entry in registry.entries if entry.load_file == aid.value]
+        if users and not with_related:
+            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED, "the load file is in use")
+        for user in users:
+            self._card.remove(user)
+        self._card.remove(aid)
+
+    def _change(self, entry: RegistryEntry) -> None:
+        self._card.set_registry(self._card.registry.with_entry(entry))
+
+    def _application(self, aid: Aid) -> RegistryEntry:
+        entry = self._card.registry.find(aid)
+        if entry is None:
+            raise StatusWordError(StatusWord.REFERENCED_DATA_NOT_FOUND, f"no instance {aid}")
+        if entry.is_domain:
+            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED, "a security domain stays")
+        return entry
+
+    def _module(self, registry: Registry, load_file: Aid, module: Aid) -> str:
+        for package in self.packages():
+            if package.aid == load_file and load_file in registry.load_files:
+                for aid, name in package.modules:
+                    if aid == module and name in self._card.services.applets:
+                        return name
+        raise StatusWordError(StatusWord.REFERENCED_DATA_NOT_FOUND, f"no module {module}")
+
+    def _load_file(self, aid: Aid) -> CardContent:
+        for package in self.packages():
+            if package.aid == aid:
+                modules = tuple(module for module, _ in package.modules)
+                return CardContent(aid, LOADED, version=package.version, modules=modules)
+        return CardContent(aid, LOADED)  # of another version of the software
+
+
+def _granted(registry: Registry, aid: Aid, privileges: int) -> Privilege:
+    if privileges & ~GRANTED:
+        raise StatusWordError(StatusWord.WRONG_DATA, "a privilege that is not given")
+    holders = [entry for entry in registry.entries if entry.privileges & Privilege.DEFAULT_SELECTED]
+    if privileges and any(entry.aid != aid for entry in holders):
+        raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED, "a default is installed")
+    return Privilege(privileges)
+
+
+def _shown(entry: RegistryEntry) -> CardContent:
+    load_file = Aid(entry.load_file) if entry.load_file else None
+    return CardContent(entry.aid, entry.life_cycle, entry.privileges, load_file)
