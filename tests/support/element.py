@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 
+from iose.applets.tls_im import TLS_IM_AID, ModulePersonalisation, TlsIdentityApplet
 from iose.applets.tls_se import (
     TLS_SE_AID,
     CommandSet,
@@ -51,13 +52,15 @@ class Element:
         *,
         contents: Mapping[str, bytes] | None = None,
         seed: bytes = b"",
+        module: ModulePersonalisation | None = None,
     ) -> None:
         self.faults: list[CardFault] = []
         self.store = MemoryStore(contents)
-        services = CardServices(
-            CRYPTO, SeededRng(seed), {MODULE: TlsServerApplet}, self.faults.append
-        )
+        applets = {MODULE: TlsServerApplet, "tls_im": TlsIdentityApplet}
+        services = CardServices(CRYPTO, SeededRng(seed), applets, self.faults.append)
         self.card = CardOs(self.store, services, CardSettings(is_class_checked=False))
+        if module is not None:
+            self.card.install("tls_im", TLS_IM_AID, module.encode())
         if contents is None:
             parameters = (personalisation or demo()).encode()
             self.card.install(MODULE, TLS_SE_AID, parameters, default_selected=True)

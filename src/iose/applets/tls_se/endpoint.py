@@ -77,7 +77,9 @@ def _reference_config(
 def _pre_shared_keys(state: ElementState) -> tuple[PreSharedKey, ...]:
     keys = []
     owner = state.psk()
-    if owner is not None:
+    if state.module is not None:
+        keys.append(PreSharedKey(state.identity, None))  # the engine asks, the session answers
+    elif owner is not None:
         keys.append(PreSharedKey(state.identity, None, secrets=owner.schedule_secrets()))
     if state.flags & Flag.GUEST_ENABLED:
         guest = state.psk(Name.GUEST_PSK)

@@ -24,7 +24,7 @@ class ElementSecrets:
     Attributes:
         name: SEN.
         identity: PSK identity of the owner.
-        psk: PSK of the owner.
+        psk: PSK of the owner; None where a module of the same card has it.
         user_pin: Without its padding.
         admin_pin: 8 bytes.
         guest_identity: The second identity.
@@ -33,7 +33,7 @@ class ElementSecrets:
 
     name: bytes
     identity: bytes
-    psk: bytes = field(repr=False)
+    psk: bytes | None = field(repr=False)
     user_pin: bytes = field(repr=False)
     admin_pin: bytes = field(repr=False)
     guest_identity: bytes
@@ -47,13 +47,16 @@ def read_secrets(objects: Mapping[str, bytes], aid: Aid = TLS_SE_AID) -> Element
         for name, value in objects.items()
         if name.startswith(f"{aid}/object/")
     }
-    if Name.PSK not in stored:
+    psk = stored.get(Name.PSK)
+    if Name.MODULE in stored:
+        psk = None
+    elif psk is None:
         return None
     guest = stored.get(Name.GUEST_PSK)
     return ElementSecrets(
         name=stored.get(Name.ELEMENT_NAME, b""),
         identity=stored.get(Name.IDENTITY, DEFAULT_IDENTITY),
-        psk=ElementPsk.decode(stored[Name.PSK]).psk,
+        psk=None if psk is None else ElementPsk.decode(psk).psk,
         user_pin=objects.get(f"{aid}/pin/{PinName.USER}", b"").rstrip(b"\xff"),
         admin_pin=objects.get(f"{aid}/pin/{PinName.ADMIN}", b""),
         guest_identity=stored.get(Name.GUEST_IDENTITY, DEFAULT_GUEST_IDENTITY),

@@ -24,7 +24,14 @@ from iose.iso7816.status import StatusWord, StatusWordError
 from iose.tls.constants import ContentType
 from iose.tls.engine import TlsEngine
 from iose.tls.errors import AlertReceived, TlsPeerError
-from iose.tls.events import ApplicationData, HandshakeComplete, KeyUpdated, PeerClosed
+from iose.tls.events import (
+    ApplicationData,
+    BinderNeeded,
+    HandshakeComplete,
+    HandshakeSecretNeeded,
+    KeyUpdated,
+    PeerClosed,
+)
 
 FIRST_FRAGMENT: Final = 0x01  # P2 of SEND
 LAST_FRAGMENT: Final = 0x02
@@ -175,6 +182,8 @@ class TlsSession:
         while (event := engine.next_event()) is not None:
             seen += 1
             match event:
+                case BinderNeeded() | HandshakeSecretNeeded():
+                    self._ask_module(engine, event)
                 case HandshakeComplete():
                     self._open(engine, event)
                     final = StatusWord.TLS_OPEN
@@ -191,6 +200,20 @@ class TlsSession:
         if not seen and was_open and len(record) == RECORD_OVERHEAD:
             return self._answer(engine, b"", mode, settings)  # an empty line is a line too
         return final
+
+    def _ask_module(self, engine: TlsEngine, event: BinderNeeded | HandshakeSecretNeeded) -> None:
+        aid = self._state.module
+        module = None if aid is None else self._context.identity_module(aid)
+        if module is None:
+            raise _SessionFailedError
+        try:
+            if isinstance(event, BinderNeeded):
+                engine.provide_binder(module.binder(event.transcript_hash))
+            else:
+                engine.provide_handshake_secret(module.handshake_secret(event.shared_secret))
+        except StatusWordError:
+            engine.records_to_send()  # a ServerHello is of no use without what follows it
+            raise _SessionFailedError from None
 
     def _open(self, engine: TlsEngine, event: HandshakeComplete) -> None:
         self.handshake_secret = engine.handshake_secret

@@ -14,6 +14,7 @@ from iose.applet_api import AppletStore
 from iose.applet_commands.key_pairs import KeySlot
 from iose.applet_commands.psk import ElementPsk
 from iose.applets.tls_se.settings import CommandSet, Limits, Settings, Wire
+from iose.iso7816.aid import Aid
 from iose.wire.errors import DecodeError
 from iose.wire.reader import ByteReader
 
@@ -38,6 +39,7 @@ class Name:
     GUEST_PSK: Final = "guest.psk"
     GUEST_IDENTITY: Final = "guest.identity"
     MODULE_PSK: Final = "module.psk"
+    MODULE: Final = "module"
     FLAGS: Final = "flags"
     PSK_FAILURES: Final = "psk.failures"
     ATTESTATION: Final = "attestation"
@@ -178,6 +180,19 @@ class ElementState:
     def flags(self) -> Flag:
         """Flags of ``?A5``."""
         return Flag(self.text(Name.FLAGS, b"\x00")[0])
+
+    @property
+    def module(self) -> Aid | None:
+        """Instance of the same card that computes with the owner's PSK; None: it is stored here."""
+        value = self._store.get(Name.MODULE)
+        return None if value is None else Aid(value)
+
+    def set_module(self, module: Aid | None) -> None:
+        """Choose where the owner's PSK is."""
+        if module is None:
+            self._store.delete(Name.MODULE)
+        else:
+            self._store.put(Name.MODULE, module.value)
 
     def psk(self, name: str = Name.PSK) -> ElementPsk | None:
         """Return the owner's, the guest's or the identity module's PSK, or None."""

@@ -134,6 +134,8 @@ class SystemCommands:
     def _change_psk(self, _index: int, payload: bytes, _session: ApplicationSession) -> Reply:
         if len(payload) != 2 * PSK_SIZE:
             return ABORT
+        if self._state.module is not None:
+            return ERROR  # the PSK is in a module, where its own administrator changes it
         old, new = payload[:PSK_SIZE], payload[PSK_SIZE:]
         if not self._may_try_psk():
             return ABORT
