@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from iose.client.asynchronous import AsyncElement, connect_async
-    from iose.client.attestation import verify_certificate, verify_proof
+    from iose.client.attestation import (
+        Attestation,
+        verify_certificate,
+        verify_proof,
+        verify_statement,
+    )
     from iose.client.blocking import Element, connect
     from iose.client.credentials import Credential, CredentialsStore
     from iose.client.errors import (
         AnswerError,
+        AttestationError,
         AuthenticationError,
         CredentialsError,
         ElementBusyError,
@@ -38,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswerError",
     "AsyncElement",
+    "Attestation",
+    "AttestationError",
     "AuthenticationError",
     "Credential",
     "CredentialsError",
@@ -67,11 +75,17 @@ __all__ = [
     "verify_certificate",
     "verify_proof",
     "verify_signature",
+    "verify_statement",
 ]
 
 _HOMES = {
     "iose.client.asynchronous": ("AsyncElement", "connect_async"),
-    "iose.client.attestation": ("verify_certificate", "verify_proof"),
+    "iose.client.attestation": (
+        "Attestation",
+        "verify_certificate",
+        "verify_proof",
+        "verify_statement",
+    ),
     "iose.client.blocking": ("Element", "connect"),
     "iose.client.credentials": ("Credential", "CredentialsStore"),
     "iose.client.signature": ("lower_s", "verify_signature"),

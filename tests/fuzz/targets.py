@@ -27,6 +27,8 @@ from iose.bridge.client_hello import handshake_size, read_server_name
 from iose.bridge.stream import BridgeState, StreamBridge
 from iose.card.registry import Privilege, Registry, RegistryEntry
 from iose.client import commands
+from iose.client.attestation import Attestation, Evidence, Expectations
+from iose.client.attestation.authority import load_authority, load_authority_key
 from iose.client.credentials import CredentialsStore
 from iose.client.errors import (
     AnswerError,
@@ -38,8 +40,10 @@ from iose.client.errors import (
 from iose.client.session import ElementSession
 from iose.client.signature import decode_signature
 from iose.client.uri import ElementUri, decode_psk
-from iose.crypto import x509
+from iose.crypto import ec_keys, x509
+from iose.crypto.base import Curve
 from iose.crypto.errors import CryptoError
+from iose.crypto.pyca import PycaCrypto
 from iose.globalplatform.channel import InitiateAnswer
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
@@ -301,6 +305,19 @@ _STATEMENT = Statement(
     *(b"key1.com", b"se-00000001", b"tls_se", b"1.0", bytes(32), 7, False, bytes(32), bytes(32)),
     public_key=bytes(65),
 )
+_SCALAR = bytes(31) + b"\x05"
+_PUBLIC = PycaCrypto().public_key(Curve.SECP256K1, _SCALAR)
+_EVIDENCE = (
+    Evidence(
+        Attestation(
+            *("key1.com", "iose keystore/1", Expectations(_PUBLIC), _PUBLIC, bytes(64), bytes(32)),
+            *(bytes(70), bytes(32), SignedStatement(_STATEMENT.encode(), bytes(70))),
+        ),
+        "2026-01-01T00:00:00+00:00",
+    )
+    .encode()
+    .encode()
+)
 _POINT = b"04" + b"AB" * 64
 _DER = "3006020101020101"
 
@@ -366,7 +383,7 @@ def _answers() -> dict[str, Target]:
         "HMAC": commands.hmac(0, b"x"),
         "AES": commands.aes_encrypt(0, bytes(16)),
         "line": commands.raw("p00"),
-        "new PSK": commands.replace_psk(bytes(32), bytes(range(32))),
+        "new PSK": commands.replace_psk(bytes(32), b"\xab" * 32),
     }
     seeds = (
         b"OK",
@@ -547,6 +564,42 @@ TARGETS: dict[str, Target] = {
         (DecodeError,),
         (attestation.split_pieces(_STATEMENT.encode())[0],),
         ("protocols/attestation.py read_first_piece",),
+    ),
+    "evidence of an attestation": Target(
+        Evidence.decode,
+        (DecodeError,),
+        (_EVIDENCE, _EVIDENCE.replace(b'"statement"', b'"other"')),
+        ("client/attestation/evidence.py Evidence.decode",),
+    ),
+    "private key in PEM": Target(
+        lambda data: ec_keys.decode_private_key(data, Curve.SECP256K1),
+        (DecodeError,),
+        (ec_keys.encode_private_key(Curve.SECP256K1, _SCALAR).encode(),),
+        ("crypto/ec_keys.py decode_private_key",),
+    ),
+    "public key in PEM": Target(
+        lambda data: ec_keys.decode_public_key(data, Curve.SECP256K1),
+        (DecodeError,),
+        (ec_keys.encode_public_key(Curve.SECP256K1, _PUBLIC).encode(),),
+        ("crypto/ec_keys.py decode_public_key",),
+    ),
+    "authority": Target(
+        _text(load_authority),
+        (CredentialsError,),
+        (_PUBLIC.hex().encode(), b"demo"),
+        ("client/attestation/authority.py load_authority",),
+    ),
+    "file of an authority": Target(
+        _file(lambda path: load_authority(str(path))),
+        (CredentialsError,),
+        (_PUBLIC.hex().encode(), ec_keys.encode_public_key(Curve.SECP256K1, _PUBLIC).encode()),
+        ("client/attestation/authority.py load_authority",),
+    ),
+    "private file of an authority": Target(
+        _file(lambda path: load_authority_key(str(path))),
+        (CredentialsError,),
+        (_SCALAR.hex().encode(), ec_keys.encode_private_key(Curve.SECP256K1, _SCALAR).encode()),
+        ("client/attestation/authority.py load_authority_key",),
     ),
     "keystore line": Target(
         _line,
@@ -764,6 +817,7 @@ INNER: dict[str, str] = {
     "runtime/channel.py read_int": "of the control channel",
     "runtime/channel.py read_list": "of the control channel",
     "client/codec.py read_same": "compares bytes",
+    "client/codec.py read_secret_echo": "compares keys; reached by the answer with a new PSK",
     "cli/passphrase.py read_passphrase_file": "takes the first line of a file",
     "wire/reader.py ByteReader.read_opaque": "under every binary decoder",
 }

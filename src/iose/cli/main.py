@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "shell": "An interactive session with an element.",
     "element": "List, create, show, export, delete software elements.",
     "credentials": "Keys of the elements I use; values are never printed.",
+    "attest": "Verify an element, and take it over.",
     "bench": "Measure this machine.",
 }
 

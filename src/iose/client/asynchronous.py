@@ -7,6 +7,8 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from iose.client.access import resolve_access
+from iose.client.attestation.procedure import attest, certify, take_over
+from iose.client.attestation.result import Attestation, Expectations
 from iose.client.codec import Command
 from iose.client.credentials import CredentialsStore
 from iose.client.dialogue import DEFAULT_TIMEOUT_S, Dialogue
@@ -56,6 +58,37 @@ class AsyncElement(KeystoreElement):
         """Change the PSK, by default to a random one, and go on in a new session under it."""
         async with self._lock:
             await self._dialogue.change_psk(new)
+
+    async def attest(
+        self,
+        authority: bytes,
+        *,
+        package_hash: bytes | None = None,
+        requires_statement: bool = False,
+    ) -> Attestation:
+        """Return what the element showed of itself in this session, all of it verified."""
+        expected = Expectations(authority, package_hash, requires_statement)
+        async with self._lock:
+            return await attest(self._dialogue, expected)
+
+    async def take_over(
+        self,
+        authority: bytes,
+        *,
+        new_psk: bytes | None = None,
+        package_hash: bytes | None = None,
+        requires_statement: bool = False,
+        accepts_copy: bool = False,
+    ) -> Attestation:
+        """Attest, change the PSK in the same session, and confirm it in a new one."""
+        expected = Expectations(authority, package_hash, requires_statement)
+        async with self._lock:
+            return await take_over(self._dialogue, expected, new_psk, accepts_copy=accepts_copy)
+
+    async def certify(self, authority_private: bytes) -> Attestation:
+        """Certify the element's application key, for its provider, and verify all of it."""
+        async with self._lock:
+            return await certify(self._dialogue, authority_private)
 
     async def open(self) -> None:
         """Open a session when there is none."""

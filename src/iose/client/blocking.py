@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from iose.client.access import resolve_access
+from iose.client.attestation.procedure import attest, certify, take_over
+from iose.client.attestation.result import Attestation, Expectations
 from iose.client.codec import Command
 from iose.client.credentials import CredentialsStore
 from iose.client.dialogue import DEFAULT_TIMEOUT_S, Dialogue
@@ -93,6 +95,65 @@ class Element(KeystoreElement):
         """
         with self._lock:
             _finish(self._dialogue.change_psk(new))
+
+    def attest(
+        self,
+        authority: bytes,
+        *,
+        package_hash: bytes | None = None,
+        requires_statement: bool = False,
+    ) -> Attestation:
+        """Return what the element showed of itself in this session, all of it verified.
+
+        Args:
+            authority: Public key of whoever certifies elements, 65 bytes.
+            package_hash: SHA-256 that its applet's load file must have.
+            requires_statement: Refuse elements that make no statement on themselves.
+
+        Raises:
+            AttestationError: Something does not hold; the session is closed.
+            IoseError: As for ``run``; the session is closed.
+        """
+        expected = Expectations(authority, package_hash, requires_statement)
+        with self._lock:
+            return _finish(attest(self._dialogue, expected))
+
+    def take_over(
+        self,
+        authority: bytes,
+        *,
+        new_psk: bytes | None = None,
+        package_hash: bytes | None = None,
+        requires_statement: bool = False,
+        accepts_copy: bool = False,
+    ) -> Attestation:
+        """Attest, change the PSK in the same session, and confirm it in a new one.
+
+        Args:
+            authority: Public key of whoever certifies elements, 65 bytes.
+            new_psk: 32 bytes; None draws them.
+            package_hash: SHA-256 that its applet's load file must have.
+            requires_statement: Refuse elements that make no statement on themselves.
+            accepts_copy: Take over an element although another may hold the same keys.
+
+        Raises:
+            AttestationError: Something does not hold; PSK as before, session closed.
+            IoseError: As for ``run`` and ``change_psk``.
+        """
+        expected = Expectations(authority, package_hash, requires_statement)
+        with self._lock:
+            return _finish(take_over(self._dialogue, expected, new_psk, accepts_copy=accepts_copy))
+
+    def certify(self, authority_private: bytes) -> Attestation:
+        """Certify the element's application key, for its provider, and verify all of it.
+
+        Raises:
+            AttestationError: It is certified already, or something does not hold.
+            CryptoError: The authority's key is not a scalar of secp256k1.
+            IoseError: As for ``run``.
+        """
+        with self._lock:
+            return _finish(certify(self._dialogue, authority_private))
 
     def open(self) -> None:
         """Open a session when there is none.

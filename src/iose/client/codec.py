@@ -13,6 +13,7 @@ from iose.client.errors import AnswerError, KeystoreError
 from iose.client.signature import decode_signature, lower_s
 from iose.client.syntax import syntax_of
 from iose.crypto.base import Curve
+from iose.crypto.pyca import PycaCrypto
 from iose.wire.errors import DecodeError, LocalProtocolError
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ UNCOMPRESSED: Final = 0x04  # SEC 1 §2.3.3
 MAX_LEVELS: Final = 30
 HARDENED: Final = 0x8000_0000  # BIP 32: only these can be derived
 _PATH: Final = re.compile(r"(?:[mM]/)?[0-9]{1,10}['hH](?:/[0-9]{1,10}['hH])*")
+_CRYPTO: Final = PycaCrypto()
 _HEX: Final = re.compile(rb"(?:[0-9A-Fa-f]{2})*")
 
 
@@ -176,6 +178,18 @@ def read_flag(answer: bytes) -> bool:
     if answer not in (b"00", b"01"):
         raise AnswerError(f"expected 00 or 01, found {len(answer)} bytes")
     return answer == b"01"
+
+
+def read_secret_echo(sent: bytes) -> Callable[[bytes], bytes]:
+    """Return a reader of answers that repeat a key in hexadecimal."""
+
+    def decode(answer: bytes) -> bytes:
+        data = read_sized(len(sent))(answer)
+        if not _CRYPTO.constant_time_equal(data, sent):
+            raise AnswerError("expected the key that was sent, found another")
+        return data
+
+    return decode
 
 
 def read_same(sent: bytes, *, in_hex: bool = False) -> Callable[[bytes], bytes]:

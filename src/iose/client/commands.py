@@ -24,6 +24,7 @@ from iose.client.codec import (
     read_ok,
     read_point,
     read_same,
+    read_secret_echo,
     read_signature,
     read_sized,
     read_text,
@@ -122,7 +123,7 @@ def replace_psk(old: bytes, new: bytes) -> Command[bytes]:
     """
     check_size(old, PSK_SIZE, PSK_SIZE)
     return Command(
-        hex_line(b"?AA", old + new, low=2 * PSK_SIZE, high=2 * PSK_SIZE), read_sized(PSK_SIZE)
+        hex_line(b"?AA", old + new, low=2 * PSK_SIZE, high=2 * PSK_SIZE), read_secret_echo(new)
     )
 
 

@@ -101,6 +101,17 @@ class Dialogue:
         session = self._session  # another thread may take it away
         return None if session is None else session.handshake_secret
 
+    def export(self, label: bytes, size: int) -> bytes:
+        """Return an exporter value of the session, without context (RFC 8446 §7.5).
+
+        Raises:
+            SessionClosedError: The session is over.
+        """
+        session = self._session
+        if session is None or not session.is_open():
+            raise SessionClosedError("the session is closed", command_sent=False)
+        return session.export(label, size)
+
     def has_psk(self, psk: bytes) -> bool:
         """Return whether sessions are opened with this key."""
         return _CRYPTO.constant_time_equal(self._credential.psk, psk)

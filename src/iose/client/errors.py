@@ -71,5 +71,9 @@ class AnswerError(RemoteProtocolError):
     """The element answered something other than the command promises."""
 
 
+class AttestationError(RemoteProtocolError):
+    """The element could not show what it was asked to show; the session is closed."""
+
+
 class PskChangeError(SessionError):
     """The PSK was not changed, or which one the element keeps is not known yet."""

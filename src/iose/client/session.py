@@ -84,6 +84,14 @@ class ElementSession:
         """The handshake secret, which the element signs to prove who it is."""
         return self._engine.handshake_secret
 
+    def export(self, label: bytes, size: int) -> bytes:
+        """Return an exporter value of the session, without context (RFC 8446 §7.5).
+
+        Raises:
+            LocalProtocolError: The handshake is not complete.
+        """
+        return self._engine.export_keying_material(label, b"", size)
+
     def data_to_send(self) -> bytes:
         """Return bytes for the network, possibly none; also after an error."""
         return self._engine.data_to_send()

@@ -53,6 +53,12 @@ SYNTAX: Final = {
         "a certificate is written once: this element has its own",
         "the certificate must be 64 bytes",
     ),
+    "?0F": CommandSyntax(
+        "?0F<64 digits or 2>",
+        "a signed statement on itself for a challenge, or a piece of it",
+        "the element must be personalised, and asked with a challenge of 32 bytes first",
+        "only hardened elements with the commands of iose make statements",
+    ),
     "?05": CommandSyntax("?05<text>", "set the main PSK identity", _ROOT),
     "?06": CommandSyntax("?06<text>", "set the guest PSK identity", _ROOT),
     "?A0": CommandSyntax("?A0<64 digits>", "set the guest PSK", _ROOT, is_secret=True),

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``iose element certify``: a provider signs the key of an element, over TLS, once in its life.
+
+It also makes the provider's own key. ``cli/element.py`` lists the command.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iose.cli.attest import print_attestation, warn_of_demo
+from iose.cli.call import IdentityOption, JsonOption, TimeoutOption, open_element
+from iose.cli.output import print_json, warn
+from iose.client.attestation.authority import (
+    DEMO_AUTHORITY_PRIVATE,
+    create_authority,
+    load_authority_key,
+)
+from iose.client.attestation.evidence import describe
+from iose.client.dialogue import DEFAULT_TIMEOUT_S
+from iose.client.uri import ElementUri
+
+
+def certify(
+    uri: Annotated[
+        str | None, typer.Argument(help="As in keyS://name@host:port/; none makes a key only.")
+    ] = None,
+    *,
+    authority_key: Annotated[
+        str | None,
+        typer.Option("--ca-key", metavar="FILE", help="The provider's private key, PEM or hex."),
+    ] = None,
+    new_authority: Annotated[
+        Path | None,
+        typer.Option(
+            "--new-ca",
+            metavar="FILE",
+            help="Make that key: a new file of mode 0600, the public half in FILE.pub.",
+        ),
+    ] = None,
+    identity: IdentityOption = None,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    as_json: JsonOption = False,
+) -> None:
+    """Certify the application key of an element, so that its users can attest it.
+
+    The element takes one certificate in its life. Users get the provider's public key, and verify
+    with iose attest --ca.
+
+    Raises:
+        BadParameter: Options that do not go together.
+        IoseError: A key cannot be used, or the element is certified or could not be reached.
+    """
+    if (authority_key is None) == (new_authority is None):
+        raise typer.BadParameter("give the provider's key with --ca-key, or --new-ca to make one")
+    if uri is None and new_authority is None:
+        raise typer.BadParameter("give the URI of the element to certify")
+    target = None if uri is None else ElementUri.decode(uri)
+    document: dict[str, object] = {}
+    if new_authority is not None:
+        public, beside = create_authority(new_authority)
+        document |= {
+            "authority": public.hex(),
+            "private_file": str(new_authority),
+            "public_file": str(beside),
+        }
+        if not as_json:
+            print(f"the provider's private key is in {new_authority}, its public key in {beside}")
+            print(public.hex())
+    if target is not None:
+        private = load_authority_key(authority_key or str(new_authority))
+        if private == DEMO_AUTHORITY_PRIVATE:
+            warn_of_demo()
+        with open_element(target, identity=identity, timeout_s=timeout) as element:
+            attestation = element.certify(private)
+        document |= {**describe(attestation), "certified": True}
+        if attestation.signed is None:
+            warn(
+                "this element does not state what it is, and its host may sign with its key",
+                "certify hardened elements with a key of their own, that never signs for others",
+            )
+        if not as_json:
+            print_attestation(attestation)
+            print(f"certified {target.address}")
+    if as_json:
+        print_json(document)

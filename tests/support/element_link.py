@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client's link to a software element in this process: what a front does, done by the test.
+
+``HonestHost`` passes records on; tests of attacks put another host in its place.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from iose.client.access import Access
+from iose.client.asynchronous import AsyncElement
+from iose.client.blocking import Element as ElementClient
+from iose.client.credentials import Credential, CredentialsStore
+from iose.client.dialogue import Dialogue
+from iose.client.uri import ElementUri
+from tests.support.element import DEMO_PSK, Element
+
+HEADER = 5
+
+
+class Host(Protocol):
+    """Whoever stands between a client and an element, for one connection."""
+
+    def receive(self, data: bytes) -> bytes:
+        """Take bytes of the client; return what goes back."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection ends after what was returned."""
+
+
+class HonestHost:
+    """A front: each record to the element as it is, each answer to the client as it is."""
+
+    def __init__(self, element: Element) -> None:
+        self.element = element
+        self.is_over = False
+        self._rest = b""
+        element.reset_session()
+
+    def receive(self, data: bytes) -> bytes:
+        answer = b""
+        self._rest += data
+        while not self.is_over and (record := self._next_record()):
+            response = self.element.send(record)
+            answer += response.data
+            self.is_over = response.status not in (0x9000, 0x9001)
+        return answer
+
+    def _next_record(self) -> bytes:
+        if len(self._rest) < HEADER:
+            return b""
+        size = HEADER + int.from_bytes(self._rest[3:HEADER], "big")
+        if len(self._rest) < size:
+            return b""
+        record, self._rest = self._rest[:size], self._rest[size:]
+        return record
+
+
+class HostLink:
+    """A link of ``iose.client.dialogue`` whose other end is a host in this process."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._answers = bytearray()
+
+    async def send(self, data: bytes, _timeout_s: float) -> None:
+        if not self._host.is_over:
+            self._answers += self._host.receive(data)
+
+    async def receive(self, _timeout_s: float) -> bytes:
+        data = self.received()
+        if data is None:
+            raise TimeoutError
+        return data
+
+    def received(self) -> bytes | None:
+        if self._answers:
+            data = bytes(self._answers)
+            self._answers.clear()
+            return data
+        return b"" if self._host.is_over else None
+
+    def close(self) -> None:
+        pass
+
+
+class Users:
+    """Makes clients whose connections end at hosts of the test.
+
+    Attributes:
+        store: Where the keys of those clients are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.store = CredentialsStore(folder / "credentials")
+
+    def dialogue(
+        self,
+        open_host: Callable[[], Host],
+        *,
+        sen: str = "key1.com",
+        psk: bytes = DEMO_PSK,
+        identity: str = "Client_identity",
+    ) -> Dialogue:
+        uri = ElementUri.decode(f"keyS://{sen}@127.0.0.1:8888/")
+
+        async def open_link(_host: str, _port: int, _timeout_s: float) -> HostLink:
+            return HostLink(open_host())
+
+        credential = Credential(uri.address, psk, identity=identity)
+        return Dialogue(Access(uri, credential, self.store), open_link, 5.0)
+
+    def connect(self, open_host: Callable[[], Host], **options: str | bytes) -> ElementClient:
+        """Return a client with an open session."""
+        client = ElementClient(self.dialogue(open_host, **options))  # type: ignore[arg-type]
+        client.open()
+        return client
+
+    def connect_to(self, element: Element, **options: str | bytes) -> ElementClient:
+        """Return a client with an open session, an honest host between."""
+        return self.connect(lambda: HonestHost(element), **options)
+
+    def asynchronous(self, element: Element) -> AsyncElement:
+        """Return an asyncio client without a session yet."""
+        return AsyncElement(self.dialogue(lambda: HonestHost(element)))
