@@ -4,7 +4,10 @@
 ``HonestHost`` passes records on; tests of attacks put another host in its place.
 """
 
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -125,3 +128,28 @@ class Users:
     def asynchronous(self, element: Element) -> AsyncElement:
         """Return an asyncio client without a session yet."""
         return AsyncElement(self.dialogue(lambda: HonestHost(element)))
+
+
+@contextmanager
+def listening_hosts(open_host: Callable[[], Host]) -> Iterator[int]:
+    """Serve on a loopback port, one client after the other, each by a new host; yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=_serve, args=(open_host, listener))
+        serving.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            serving.join()
+
+
+def _serve(open_host: Callable[[], Host], listener: socket.socket) -> None:
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        with client, suppress(ConnectionError):
+            host = open_host()
+            while not host.is_over and (data := client.recv(65_536)):
+                client.sendall(host.receive(data))

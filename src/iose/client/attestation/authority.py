@@ -36,6 +36,7 @@ PUBLIC_SUFFIX: Final = ".pub"
 _CURVE: Final = Curve.SECP256K1
 _PEM_MARK: Final = b"-----BEGIN "
 _PUBLIC_DIGITS: Final = re.compile(r"04[0-9A-Fa-f]{128}")
+_LIKE_A_KEY: Final = re.compile(r"[0-9A-Fa-f]{32,}")
 _PRIVATE_DIGITS: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _PUBLIC_HINT: Final = (
     "give 130 hex digits that begin with 04, a file that holds them, or a public key in PEM"
@@ -53,7 +54,7 @@ def load_authority(source: str) -> bytes:
         return DEMO_AUTHORITY
     if _PUBLIC_DIGITS.fullmatch(source):
         return _checked_point(bytes.fromhex(source), "the authority's key")
-    content = _content(Path(source), _PUBLIC_HINT)
+    content = _content(source, _PUBLIC_HINT)
     if _PEM_MARK in content:
         try:
             return decode_public_key(content, _CURVE)
@@ -74,7 +75,7 @@ def load_authority_key(source: str) -> bytes:
     """
     if source == DEMO_WORD:
         return DEMO_AUTHORITY_PRIVATE
-    content = _content(Path(source), _PRIVATE_HINT, is_private=True)
+    content = _content(source, _PRIVATE_HINT, is_private=True)
     try:
         return _decode_scalar(content)
     except (DecodeError, CryptoError) as fault:
@@ -125,7 +126,12 @@ def _write_new(path: Path, content: str, mode: int) -> None:
         raise CredentialsError(f"{path}: {fault.strerror}") from None
 
 
-def _content(path: Path, hint: str, *, is_private: bool = False) -> bytes:
+def _content(source: str, hint: str, *, is_private: bool = False) -> bytes:
+    if _LIKE_A_KEY.fullmatch(source):  # perhaps a private one: it is not repeated
+        raise CredentialsError(
+            f"expected a file, or a public key on secp256k1; found {len(source)} digits", hint=hint
+        )
+    path = Path(source)
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
