@@ -16,6 +16,7 @@ from typing import Any
 START_DEADLINE_S = 15.0
 STOP_DEADLINE_S = 10.0
 POLL_S = 0.02
+FREE_PORTS = ("--front", "127.0.0.1:0", "--racs", "127.0.0.1:0")
 PROGRAM = (sys.executable, "-c", "from iose.cli.main import main; main()")
 
 
@@ -31,6 +32,17 @@ class RunningNode:
     def address(self) -> tuple[str, int]:
         host, _, port = self.ready["front"].rpartition(":")
         return host.strip("[]"), int(port)
+
+    @property
+    def racs(self) -> tuple[str, int]:
+        """Where the administration plane listens."""
+        host, _, port = self.ready["racs"].rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def pki(self) -> Path:
+        """Folder of the operator's certificate."""
+        return Path(self.ready["pki"])
 
     def psk(self, index: int = 0) -> str:
         return self.ready["elements"][index]["uri"].split(":")[2].partition("@")[0]
@@ -58,8 +70,8 @@ def iose(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 @contextmanager
 def running_node(data: Path, *options: str) -> Iterator[RunningNode]:
-    """Give a node on a free port; it is stopped, or killed if need be, when the block ends."""
-    command = [*PROGRAM, "up", "--json", "--data", str(data), "--front", "127.0.0.1:0", *options]
+    """Give a node on free ports; it is stopped, or killed if need be, when the block ends."""
+    command = [*PROGRAM, "up", "--json", "--data", str(data), *FREE_PORTS, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -13,6 +13,7 @@ import typer
 from iose.cli.output import print_json
 from iose.cli.passphrase import PassphraseOptions
 from iose.runtime.config import DEFAULT_LISTEN, NodeConfig, read_config
+from iose.runtime.racs_settings import DEFAULT_RACS, OPERATOR_RULE
 from iose.runtime.service import serve_node
 from iose.runtime.supervisor import Supervisor
 
@@ -29,6 +30,12 @@ ElementsOption = Annotated[
 ]
 FrontOption = Annotated[
     str, typer.Option("--front", help="HOST:PORT to listen on; port 0 takes a free one.")
+]
+RacsOption = Annotated[
+    str,
+    typer.Option(
+        "--racs", help="HOST:PORT of the administration plane; port 0 takes a free one, '' none."
+    ),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON line when everything listens.")
@@ -47,11 +54,12 @@ AskPassphraseOption = Annotated[
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0913  # options of a command
     *,
     data: DataOption = None,
     elements: ElementsOption = 3,
     front: FrontOption = DEFAULT_LISTEN,
+    racs: RacsOption = DEFAULT_RACS,
     as_json: JsonOption = False,
     passphrase_file: PassphraseFileOption = None,
     ask_passphrase: AskPassphraseOption = False,
@@ -61,29 +69,37 @@ def up(
     Keys and PINs are random, and kept in the data folder between runs. What is printed holds
     keys: anyone who reads it can use the elements.
     """
-    config = read_config(
-        {
-            "data": str(data or ""),
-            "elements": elements,
-            "front": {"listen": [front]},
-            "log": {"level": "warning", "format": "text"},
-        }
-    )
+    table: dict[str, object] = {
+        "data": str(data or ""),
+        "elements": elements,
+        "front": {"listen": [front]},
+        "log": {"level": "warning", "format": "text"},
+    }
+    if racs:
+        table["racs"] = {"listen": [racs], "rules": [OPERATOR_RULE]}
+    config = read_config(table)
     passphrase = PassphraseOptions(passphrase_file, is_asked=ask_passphrase)
 
     async def announce(supervisor: Supervisor) -> None:
         access = await supervisor.describe_access()
         if as_json:
             address = supervisor.addresses[0]
-            document = {"ready": True, "front": address, "racs": None, "pki": None}
+            document = {"ready": True, "front": address, **_administration(supervisor)}
             print_json({**document, "elements": access})
         else:
-            _print_ready(config, supervisor.addresses[0], access)
+            _print_ready(config, supervisor, access)
 
     serve_node(config, passphrase.read, announce, reload_config=None, report=_report)
 
 
-def _print_ready(config: NodeConfig, address: str, access: list[dict[str, str]]) -> None:
+def _administration(supervisor: Supervisor) -> dict[str, str | None]:
+    listening = supervisor.addresses_of("racs")
+    racs = listening[0] if listening else None
+    return {"racs": racs, "pki": str(supervisor.authority) if listening else None}
+
+
+def _print_ready(config: NodeConfig, supervisor: Supervisor, access: list[dict[str, str]]) -> None:
+    address = supervisor.addresses[0]
     print(f"{len(access)} elements at {address}, data in {config.folder}\n")
     for element in access[:SHOWN_LIMIT]:
         print(f"  {element['uri']}")
@@ -91,7 +107,16 @@ def _print_ready(config: NodeConfig, address: str, access: list[dict[str, str]])
         print(f"  … and {len(access) - SHOWN_LIMIT} more: iose element list")
     if access:
         _print_examples(address, access[0])
+    for racs in supervisor.addresses_of("racs"):
+        print(f"""
+Administration at {racs}, certificates in {supervisor.authority}:
+
+  {_program()} racs list{_data_option(config)}""")
     print("\nStop with Ctrl-C.", flush=True)
+
+
+def _data_option(config: NodeConfig) -> str:
+    return f" --data {shlex.quote(str(config.folder))}" if config.data else ""
 
 
 def _print_examples(address: str, element: dict[str, str]) -> None:

@@ -213,6 +213,15 @@ def public_of_certificate(certificate: bytes) -> CertificateKey:
         raise CryptoError("the certificate's key cannot be used") from error
 
 
+def is_rsa(certificate: bytes) -> bool:
+    """Return whether a certificate's key is an RSA key.
+
+    Raises:
+        CryptoError: It is no certificate, or its key is of another kind or too short.
+    """
+    return isinstance(public_of_certificate(certificate), rsa.RSAPublicKey)
+
+
 def public_of_request(request: bytes) -> CertificateKey:
     """Return the public key of a certificate request, which its holder has signed (RFC 2986).
 

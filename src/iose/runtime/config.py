@@ -16,6 +16,7 @@ from typing import Final, Literal
 from iose.iso7816.aid import Aid
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.folder import default_folder
+from iose.runtime.racs_settings import RacsSettings
 from iose.runtime.schema import read_table
 from iose.wire.errors import DecodeError
 
@@ -25,6 +26,9 @@ ELEMENTS_LIMIT: Final = 8000  # an inventory is one frame
 HOSTS_LIMIT: Final = 64
 FRONT_LIMIT: Final = 1_000_000_000  # thirty years in seconds: what timers can still count
 ALIAS_LIMIT: Final = 255  # a host name, RFC 1035 §2.3.4
+FRONT: Final = "front"
+PLANES: Final = (FRONT, "racs", "http", "racsl")
+"""What listens, in the order in which the node process gets the sockets."""
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["json", "text"]
 
@@ -74,11 +78,13 @@ class ElementSettings:
         aliases: More server names, up to 255 characters each.
         aid: Application to select at the start of a session, in hex; "" for the card's default.
         is_enabled: Whether the service plane serves it.
+        seids: More SEIDs, under which the administration plane finds it, too.
     """
 
     aliases: tuple[str, ...] = ()
     aid: str = ""
     is_enabled: bool = True
+    seids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,7 @@ class NodeConfig:
         hosts: Element host processes; 0 for one per core.
         passphrase_file: File with the passphrase of an encrypted data folder, or "".
         front: The service plane.
+        racs: The administration plane; None for none.
         element: Settings of single elements, by SEN or SEID.
         log: Logs.
     """
@@ -100,6 +107,7 @@ class NodeConfig:
     hosts: int = 0
     passphrase_file: str = ""
     front: FrontSettings = field(default_factory=FrontSettings)
+    racs: RacsSettings | None = None
     element: dict[str, ElementSettings] = field(default_factory=dict)
     log: LogSettings = field(default_factory=LogSettings)
 
@@ -118,6 +126,20 @@ class NodeConfig:
     def listen(self) -> tuple[tuple[str, int], ...]:
         """The front's addresses."""
         return tuple(parse_address(text) for text in self.front.listen)
+
+    def listen_of(self, plane: str) -> tuple[tuple[str, int], ...]:
+        """Return the addresses of one of ``PLANES``."""
+        if plane == FRONT:
+            return self.listen
+        if self.racs is None:
+            return ()
+        settings = self.racs
+        texts = {
+            "racs": settings.listen,
+            "http": settings.http_listen,
+            "racsl": settings.racsl_listen,
+        }
+        return tuple(parse_address(text) for text in texts[plane])
 
     def to_json(self) -> dict[str, object]:
         """Return the configuration for another process of ours."""
@@ -157,11 +179,30 @@ def read_config(table: Mapping[str, object]) -> NodeConfig:
         value = getattr(config.front, item.name)
         if isinstance(value, int | float) and not isinstance(value, bool):
             _check_positive(f"front.{item.name}", value)
+    if config.racs is not None:
+        _check_racs(config.racs, config)
     for name, element in config.element.items():
         _check_aid(name, element.aid)
         for alias in element.aliases:
             _check_alias(name, alias)
     return config
+
+
+def _check_racs(racs: RacsSettings, config: "NodeConfig") -> None:
+    for plane in PLANES:
+        config.listen_of(plane)
+    for item in fields(RacsSettings):
+        value = getattr(racs, item.name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and not (item.name == "session_s" and value == 0):
+            _check_positive(f"racs.{item.name}", value)
+    if bool(racs.certificate) != bool(racs.key):
+        raise ConfigurationError("'racs.certificate' and 'racs.key' go together")
+    if racs.crl and not racs.ca:
+        raise ConfigurationError("'racs.crl' is the list of those in 'racs.ca', which is missing")
+    from iose.runtime.racs_rules import check_rules  # noqa: PLC0415  # many commands have no plane
+
+    check_rules(racs)
 
 
 def parse_address(text: str) -> tuple[str, int]:

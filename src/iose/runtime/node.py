@@ -10,18 +10,31 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
+from itertools import islice
 from pathlib import Path
 
 import structlog
 
 from iose.iso7816.aid import Aid
 from iose.protocols.host_frames import ElementInfo
+from iose.runtime.administration import Administration
 from iose.runtime.channel import Arguments, JsonChannel, Result, read_int, read_object, read_text
-from iose.runtime.config import ElementSettings, FrontSettings, NodeConfig, read_config
+from iose.runtime.config import (
+    FRONT,
+    PLANES,
+    ElementSettings,
+    FrontSettings,
+    NodeConfig,
+    read_config,
+)
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.folder import DataFolder, socket_address
 from iose.runtime.logs import configure_logs
+from iose.runtime.names import GivenName, KnownElement, NameBook
 from iose.runtime.process import run_child
+from iose.servers.front_status import claim_status
+from iose.servers.holders import ElementHolders
+from iose.servers.racs.elements import RacsElement
 from iose.servers.routes import ElementRoute, RoutingError, RoutingTable, start_sequence
 from iose.servers.tls_front import FrontConfig, TlsFront
 from iose.transport.element_host import ElementHostLink
@@ -42,6 +55,9 @@ class Node:
         self._config = NodeConfig()
         self._links: list[ElementHostLink] = []
         self._front: TlsFront | None = None
+        self._holders = ElementHolders()
+        self._names: NameBook | None = None
+        self._administration: Administration | None = None
 
     def adopt(self, _channel: JsonChannel) -> None:
         """Do nothing: a node tells nothing unasked."""
@@ -59,13 +75,17 @@ class Node:
             raise ConfigurationError(f"{op!r} before 'start'")
         match op:
             case "status":
-                return {**asdict(self._front.snapshot()), "hosts": self._host_states()}
+                return self._status(self._front)
             case "refresh":
                 return await self._refresh(self._front)
             case "reload":
                 return await self._reload(self._front, arguments)
+            case "trust":
+                if self._administration is not None:
+                    self._administration.reload_trust()
+                return {}
             case "drain":
-                await self._front.stop()
+                await self._drain(self._front)
                 return {}
             case _:
                 raise ConfigurationError(f"unknown operation {op!r}")
@@ -82,11 +102,47 @@ class Node:
             path = Path(socket_address(folder.host_socket(number)))
             self._links.append(ElementHostLink(path))
         await asyncio.gather(*map(self._connect, self._links))
+        self._names = NameBook(folder.path, self._known_elements, self._names_changed)
+        listeners = self._shared_out(read_object(arguments.get("listeners")))
+        await self._start_front(listeners[FRONT])
+        if self._config.racs is not None:
+            self._administration = Administration(
+                self._config.racs, folder.path, self._holders, self._names
+            )
+            await self._administration.start(self._racs_elements(), listeners)
+        return {}
+
+    async def _start_front(self, listeners: list[socket.socket]) -> None:
         routes, default = without_clashes(self._routes(None), self._config.front.default_sen)
         config = replace(front_config(self._config), default_sen=default)
-        self._front = TlsFront(config, routes)
-        await self._front.start(self._listeners)
-        return {}
+        self._front = TlsFront(config, routes, self._holders)
+        await self._front.start(listeners)
+
+    def _shared_out(self, counts: Result) -> dict[str, list[socket.socket]]:
+        """Return each plane's sockets; all are the front's where nothing is said."""
+        rest = iter(self._listeners)
+        shares = {
+            plane: list(islice(rest, read_int({plane: 0, **counts}, plane))) for plane in PLANES
+        }
+        shares[FRONT] += rest
+        return shares
+
+    async def _drain(self, front: TlsFront) -> None:
+        ends = [front.stop()]
+        if self._administration is not None:
+            ends.append(self._administration.stop())
+        await asyncio.gather(*ends)
+
+    def _status(self, front: TlsFront) -> Result:
+        now = asyncio.get_running_loop().time()
+        holders = {
+            seid: {"holder": asdict(claim_status(lock.holder, now - lock.held_since))}
+            for seid, lock in self._holders.locks.items()
+            if lock.holder is not None
+        }
+        racs = None if self._administration is None else self._administration.snapshot()
+        shown = asdict(front.snapshot())
+        return {**shown, "hosts": self._host_states(), "holders": holders, "administration": racs}
 
     async def _connect(self, link: ElementHostLink) -> None:
         try:
@@ -100,9 +156,18 @@ class Node:
 
     async def _refresh(self, front: TlsFront) -> Result:
         await asyncio.gather(*map(self._look_again, self._links))
+        self._apply(front)
+        return {}
+
+    def _apply(self, front: TlsFront) -> None:
         routes = self._routes(front.table)
         front.reload(*without_clashes(routes, self._config.front.default_sen))
-        return {}
+        if self._administration is not None:
+            self._administration.refresh(self._racs_elements())
+
+    async def _names_changed(self) -> None:
+        if self._front is not None:
+            self._apply(self._front)
 
     async def _look_again(self, link: ElementHostLink) -> None:
         try:
@@ -114,12 +179,17 @@ class Node:
         previous = self._config
         self._configure(arguments)
         await asyncio.gather(*map(self._look_again, self._links))
+        table = front.table
         try:
-            front.reload(self._routes(front.table), self._config.front.default_sen)
-        except RoutingError as error:
+            front.reload(self._routes(table), self._config.front.default_sen)
+            if self._administration is not None and self._config.racs is not None:
+                self._administration.reload(self._config.racs, self._racs_elements())
+        except (RoutingError, ConfigurationError) as error:
             self._config = previous
             configure_logs(previous.log)
-            raise ConfigurationError(str(error), hint="correct the configuration file") from error
+            front.table = table
+            hint = error.hint or "correct the configuration file"
+            raise ConfigurationError(str(error), hint=hint) from error
         front.configure(front_config(self._config))
         return {}
 
@@ -130,27 +200,53 @@ class Node:
         the log says so: the other one is not to suffer.
         """
         owners = {route.sen.lower(): route.seid for route in current.routes} if current else {}
-        infos = list(self._named_elements())
-        infos.sort(key=lambda pair: owners.get(pair[1].sen.lower()) != pair[1].seid)
+        wanted = [route for link, info in self._elements() for route in self._routes_of(link, info)]
+        wanted.sort(key=lambda route: owners.get(route.sen.lower()) != route.seid)
         routes: dict[str, ElementRoute] = {}
-        for link, info in infos:
-            settings = self._settings_of(info)
-            if not settings.is_enabled:
+        for route in wanted:
+            if (name := route.sen.lower()) in routes:
+                log.error("element.repeated_name", seid=route.seid, sen=route.sen)
                 continue
-            if (name := info.sen.lower()) in routes:
-                log.error("element.repeated_name", seid=info.seid, sen=info.sen)
-                continue
-            aid = Aid.from_hex(settings.aid) if settings.aid else None
-            routes[name] = ElementRoute(
-                info.seid, info.sen, link.reader(info.seid), settings.aliases, start_sequence(aid)
-            )
+            routes[name] = route
         return list(routes.values())
 
-    def _named_elements(self) -> Iterator[tuple[ElementHostLink, ElementInfo]]:
+    def _routes_of(self, link: ElementHostLink, info: ElementInfo) -> Iterator[ElementRoute]:
+        """Give the route of an element's name, and one for each more instance in it."""
+        settings = self._settings_of(info)
+        if not settings.is_enabled:
+            return
+        name = self._name_of(info)
+        reader = link.reader(info.seid)
+        if name is not None and name.is_served:
+            start = start_sequence(Aid.from_hex(name.aid) if name.aid else None)
+            yield ElementRoute(info.seid, name.sen, reader, settings.aliases, start)
+        for instance in getattr(info, "instances", ()):
+            yield ElementRoute(
+                info.seid, instance.sen, reader, (), start_sequence(Aid(instance.aid))
+            )
+
+    def _name_of(self, info: ElementInfo) -> GivenName | None:
+        given = {} if self._names is None else self._names.given
+        own = GivenName(info.sen, self._settings_of(info).aid) if info.sen else None
+        return given.get(info.seid, own)
+
+    def _known_elements(self) -> Iterator[KnownElement]:
+        for _, info in self._elements():
+            settings = self._settings_of(info)
+            own = GivenName(info.sen, settings.aid) if info.sen else None
+            others = [one.sen for one in getattr(info, "instances", ())]
+            yield KnownElement(info.seid, own, (*settings.aliases, *others))
+
+    def _racs_elements(self) -> Iterator[RacsElement]:
+        for link, info in self._elements():
+            name = self._name_of(info) or GivenName("", "")
+            aliases = self._settings_of(info).seids
+            yield RacsElement(info.seid, link.reader(info.seid), aliases, name.sen, name.aid)
+
+    def _elements(self) -> Iterator[tuple[ElementHostLink, ElementInfo]]:
         for link in self._links:
             for info in link.elements:
-                if info.sen:
-                    yield link, info
+                yield link, info
 
     def _settings_of(self, info: ElementInfo) -> ElementSettings:
         for name, settings in self._config.element.items():

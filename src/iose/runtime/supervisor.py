@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from iose.runtime.channel import Arguments, JsonChannel, Result, read_list, read_object, read_text
@@ -21,16 +22,28 @@ from iose.runtime.children import (
     python_module,
     run_together,
 )
-from iose.runtime.config import NodeConfig, format_address
+from iose.runtime.config import FRONT, PLANES, NodeConfig, format_address
 from iose.runtime.control import ControlServer
 from iose.runtime.crew import HeldFolder, HostCrew
 from iose.runtime.elements.depot import Depot
 from iose.runtime.errors import ConfigurationError, ControlError
+from iose.runtime.names import GivenName, read_names
+from iose.runtime.own_authority import authority_folder, ensure_pki
+from iose.runtime.racs_settings import RacsSettings
 from iose.wire.errors import IoseError
 
 BACKLOG: Final = 1024
 NODE_TIMEOUT_S: Final = 10.0
+PKI_INTERVAL_S: Final = 6 * 3600.0  # far below half the life of a revocation list
 DRAIN_TIMEOUT_S: Final = 60.0  # above any sensible drain_s, below a service manager's patience
+
+
+_ADDRESS_HINTS: Final = {
+    FRONT: "'--front', or 'front.listen'",
+    "racs": "'--racs', '' for none, or 'racs.listen'",
+    "http": "'racs.http_listen'",
+    "racsl": "'racs.racsl_listen'",
+}
 
 
 class Supervisor:
@@ -60,7 +73,9 @@ class Supervisor:
         )
         self._report = report
         self._elements_ready = asyncio.Event()
-        self._listeners: list[socket.socket] = []
+        self._pki_ready = asyncio.Event()
+        self._listeners: dict[str, list[socket.socket]] = {plane: [] for plane in PLANES}
+        self._upkeep: asyncio.Task[None] | None = None
         self._node: Child | None = None
         self._control = ControlServer(self.handle)
         self._started_at = asyncio.get_running_loop().time()
@@ -73,8 +88,18 @@ class Supervisor:
     @property
     def addresses(self) -> list[str]:
         """Where the front listens, real ports included."""
-        names = [listener.getsockname() for listener in self._listeners]
+        return self.addresses_of(FRONT)
+
+    def addresses_of(self, plane: str) -> list[str]:
+        """Return where one of ``PLANES`` listens, real ports included."""
+        names = [listener.getsockname() for listener in self._listeners[plane]]
         return [format_address(name[0], name[1]) for name in names]
+
+    @property
+    def authority(self) -> Path | None:
+        """The folder of the operator's certificate; None where others certify."""
+        racs = self._config.racs
+        return authority_folder(self._held.folder) if racs and racs.needs_authority else None
 
     async def start(self) -> None:
         """Start everything, make missing elements; ``stop`` must follow, whatever happens.
@@ -83,16 +108,18 @@ class Supervisor:
             ConfigurationError: An address is taken, or an element cannot be made.
             IoseError: A process did not start.
         """
-        for host, port in self._config.listen:
-            self._listeners.append(listen_tcp(host, port))
+        for plane, listeners in self._listeners.items():
+            for host, port in self._config.listen_of(plane):
+                listeners.append(listen_tcp(host, port, plane))
         self._node = Child(
             "node",
             python_module("iose.runtime.node"),
             on_start=self._start_node,
-            inherited=tuple(listener.fileno() for listener in self._listeners),
+            inherited=tuple(listener.fileno() for listener in self._all_listeners()),
             report=self._report,
         )
-        await run_together(self._make_elements(), self._node.start())  # it loads meanwhile
+        # the node loads meanwhile
+        await run_together(self._make_elements(), self._make_pki(), self._node.start())
         self.depot.save()
         try:
             await self._control.start(self._held.folder.control_socket)
@@ -101,10 +128,13 @@ class Supervisor:
                 f"the control socket cannot be made: {error.strerror}",
                 hint=f"see what is wrong with the folder {self._held.folder.path}",
             ) from error
+        self._upkeep = asyncio.create_task(self._keep_pki())
 
     async def stop(self, hurry: asyncio.Event | None = None) -> None:
         """Stop accepting, let sessions end, end every process; ``hurry`` cuts the wait short."""
-        for listener in self._listeners:
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+        for listener in self._all_listeners():
             listener.close()
         if self._node is not None:
             await self._drain(self._node, hurry or asyncio.Event())
@@ -126,6 +156,8 @@ class Supervisor:
                 return await self.status()
             case "reload":
                 return await self.reload()
+            case "trust":
+                return await self._ask_node("trust", {})
             case "stop":
                 self.stop_asked.set()
                 return {"stopping": True}
@@ -141,11 +173,15 @@ class Supervisor:
             IoseError: A missing element could not be made.
         """
         config = self._reload_config()
+        if config.racs is not None and self._config.racs is not None:
+            await asyncio.to_thread(ensure_pki, self._held.folder, config.racs)
         await self._ask_node("reload", {"config": config.to_json()})
         fixed = ("data", "hosts", "passphrase_file", "log")  # hosts and supervisor log as before
         changed = [name for name in fixed if getattr(config, name) != getattr(self._config, name)]
         if config.front.listen != self._config.front.listen:
             changed.append("front.listen")
+        if fixed_settings(config.racs) != fixed_settings(self._config.racs):
+            changed.append("racs")
         self._config = config
         if await self.depot.fill(config.elements):
             await self._refresh_node()
@@ -158,15 +194,20 @@ class Supervisor:
             IoseError: A host is down.
         """
         address = _reachable(self.addresses[0]) if self.addresses else ""
+        given = read_names(self._held.folder.path)
+        named = [
+            (access, given.get(access.seid, GivenName(access.sen, "")))
+            for access in await self.depot.access()
+        ]
         return [
             {
                 "seid": access.seid,
-                "sen": access.sen,
-                "uri": f"keyS://{access.sen}:{access.psk}@{address}/",
+                "sen": name.sen,
+                "uri": f"keyS://{name.sen}:{access.psk}@{address}/",
                 "psk_identity": access.psk_identity,
             }
-            for access in await self.depot.access()
-            if access.sen
+            for access, name in named
+            if name.sen and name.is_served
         ]
 
     async def status(self) -> Result:
@@ -175,24 +216,30 @@ class Supervisor:
             front = await self._ask_node("status", {})
         except ControlError:  # the rest is worth knowing all the same
             front = {}
-        at_front = {
-            read_text(item, "seid"): item
-            for item in map(read_object, read_list({"elements": [], **front}, "elements"))
-        }
+        at_front: dict[str, Result] = {}
+        for item in map(read_object, read_list({"elements": [], **front}, "elements")):
+            at_front.setdefault(read_text(item, "seid"), item)  # its first name is its own
+        holders = read_object(front.get("holders"))
         children = [*self._crew.children, *([self._node] if self._node else [])]
         return {
             "data": str(self._held.folder.path),
             "pid": os.getpid(),
             "uptime_s": round(asyncio.get_running_loop().time() - self._started_at, 1),
             "front": self.addresses,
+            **{plane: self.addresses_of(plane) for plane in PLANES if plane != FRONT},
+            "pki": str(self.authority) if self.authority else None,
             "processes": [_child_status(child) for child in children],
             "elements": [
-                _element_status(record.seid, record.sen, record.state.value, at_front)
+                {
+                    **_element_status(record.seid, record.sen, record.state.value, at_front),
+                    **read_object(holders.get(record.seid)),
+                }
                 for record in self.depot.sorted_records()
             ],
             "sessions": front.get("sessions", []),
             "counters": {name: front.get(name) for name in ("accepted", "opened", "ended")},
             "repeated_sens": self.depot.repeated_sens(),
+            "administration": front.get("administration"),
         }
 
     async def _make_elements(self) -> None:
@@ -200,14 +247,34 @@ class Supervisor:
         await self.depot.fill(self._config.elements)
         self._elements_ready.set()
 
+    async def _make_pki(self) -> None:
+        if self._config.racs is not None:
+            await asyncio.to_thread(ensure_pki, self._held.folder, self._config.racs)
+        self._pki_ready.set()
+
+    async def _keep_pki(self) -> None:
+        """Renew certificates and revocations in time, while the node runs."""
+        while self._config.racs is not None:
+            await asyncio.sleep(PKI_INTERVAL_S)
+            try:
+                if await asyncio.to_thread(ensure_pki, self._held.folder, self._config.racs):
+                    await self._ask_node("trust", {})
+            except IoseError as error:  # the next round may do better
+                self._report("certificates", f"not renewed: {error}", 0)
+
+    def _all_listeners(self) -> list[socket.socket]:
+        return [listener for plane in PLANES for listener in self._listeners[plane]]
+
     async def _start_node(self, channel: JsonChannel) -> None:
         await self._elements_ready.wait()
+        await self._pki_ready.wait()
         await channel.request(
             "start",
             {
                 "folder": str(self._held.folder.path),
                 "hosts": len(self._crew.children),
                 "config": self._config.to_json(),
+                "listeners": {plane: len(self._listeners[plane]) for plane in PLANES},
             },
             timeout_s=START_TIMEOUT_S,
         )
@@ -233,7 +300,12 @@ class Supervisor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def listen_tcp(host: str, port: int) -> socket.socket:
+def fixed_settings(racs: RacsSettings | None) -> object:
+    """Return what of the administration plane cannot change while a node runs."""
+    return None if racs is None else racs.fixed
+
+
+def listen_tcp(host: str, port: int, plane: str = FRONT) -> socket.socket:
     """Return a bound TCP socket; a name takes its first address.
 
     Raises:
@@ -248,7 +320,7 @@ def listen_tcp(host: str, port: int) -> socket.socket:
         reason = error.strerror if isinstance(error, OSError) else "no name of a host"
         raise ConfigurationError(
             f"cannot listen on {format_address(host, port)}: {reason}",
-            hint="choose another address ('--front', or 'front.listen' of the configuration file); "
+            hint=f"choose another address ({_ADDRESS_HINTS[plane]} of the configuration file); "
             "port 0 takes a free one",
         ) from error
 

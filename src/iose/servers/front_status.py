@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass
 
+from iose.servers.holders import Claim
+
 
 @dataclass(frozen=True, slots=True)
 class SessionStatus:
@@ -53,3 +55,8 @@ class FrontStatus:
     ended: dict[str, int]
     sessions: tuple[SessionStatus, ...]
     elements: tuple[ElementStatus, ...]
+
+
+def claim_status(claim: Claim, for_s: float) -> ClaimStatus:
+    """Return a claim as the operator sees it, and for how long it has held or waited."""
+    return ClaimStatus(claim.plane, claim.session, claim.source, round(for_s, 3))

@@ -16,8 +16,13 @@ import structlog
 
 from iose.bridge.stream import EndReason
 from iose.servers.front_session import BUSY_ALERT, FrontSession, SessionState
-from iose.servers.front_status import ClaimStatus, ElementStatus, FrontStatus, SessionStatus
-from iose.servers.holders import Claim, ElementHolders
+from iose.servers.front_status import (
+    ElementStatus,
+    FrontStatus,
+    SessionStatus,
+    claim_status,
+)
+from iose.servers.holders import ElementHolders
 from iose.servers.routes import ElementHealth, ElementRoute, RoutingTable
 from iose.servers.sources import SourceLimits, TokenBucket, source_of
 
@@ -310,8 +315,8 @@ class TlsFront:
             seid=route.seid,
             sen=route.sen,
             aliases=route.aliases,
-            holder=None if holder is None else _claim_status(holder, now - lock.held_since),
-            waiting=tuple(_claim_status(one, now - one.since) for one in lock.waiters()),
+            holder=None if holder is None else claim_status(holder, now - lock.held_since),
+            waiting=tuple(claim_status(one, now - one.since) for one in lock.waiters()),
             is_degraded=health.is_degraded,
             failures=health.failures,
             sessions=health.sessions,
@@ -325,10 +330,6 @@ def _keep_alive(listener: socket.socket) -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
-
-
-def _claim_status(claim: Claim, for_s: float) -> ClaimStatus:
-    return ClaimStatus(claim.plane, claim.session, claim.source, round(for_s, 3))
 
 
 def _session_status(session: FrontSession, now: float) -> SessionStatus:

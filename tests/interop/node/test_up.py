@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.peers import require_peer
-from tests.support.running_node import PROGRAM, RunningNode, iose, is_alive, running_node, until
+from tests.support.running_node import (
+    FREE_PORTS,
+    PROGRAM,
+    RunningNode,
+    iose,
+    is_alive,
+    running_node,
+    until,
+)
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
@@ -67,7 +75,10 @@ def processes(node: RunningNode) -> dict[str, int]:
 
 def test_up_announces_one_line_with_the_documented_fields(shared: RunningNode):
     assert shared.ready.keys() == {"ready", "front", "racs", "pki", "elements"}
-    assert (shared.ready["ready"], shared.ready["racs"], shared.ready["pki"]) == (True, None, None)
+    assert shared.ready["ready"] is True
+    assert shared.ready["pki"] == str(shared.data / "pki")
+    certificates = {"user.pem", "user.key", "ca.pem"}
+    assert certificates <= {path.name for path in (shared.data / "pki").iterdir()}
     assert [item["sen"] for item in shared.ready["elements"]] == [
         "key1.com",
         "key2.com",
@@ -84,7 +95,7 @@ def test_what_up_tells_to_try_works_as_printed(tmp_path: Path, is_on_path):
     program = Path(sys.executable).parent / "iose"
     path = f"{program.parent}:/usr/bin:/bin" if is_on_path else "/usr/bin:/bin"
     environment = {"PATH": path, "HOME": str(tmp_path)}
-    command = [program, "up", "--front", "127.0.0.1:0", "--elements", "1"]
+    command = [program, "up", *FREE_PORTS, "--elements", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             printed = "".join(iter(process.stdout.readline, "Stop with Ctrl-C.\n"))
@@ -111,12 +122,15 @@ def test_a_signal_stops_everything_cleanly(node: RunningNode, number: int):
     assert node.stop(number) == 0
     assert not any(map(is_alive, children))
     left = {item.name for item in node.data.iterdir()}
-    assert left == {"elements", "folder.json", "index.json", "lock"}
+    assert left == {
+        *("elements", "folder.json", "index.json", "lock"),
+        *("audit", "pki", "pki.lock"),
+    }
     assert not list((node.data / "elements").glob("*-wal"))
 
 
 def test_a_signal_during_the_start_stops_it_too(tmp_path: Path):
-    command = [*PROGRAM, "up", "--data", str(tmp_path / "data"), "--front", "127.0.0.1:0"]
+    command = [*PROGRAM, "up", "--data", str(tmp_path / "data"), *FREE_PORTS]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         until((tmp_path / "data" / "lock").exists)
         process.send_signal(signal.SIGTERM)
@@ -163,14 +177,16 @@ def test_no_process_outlives_a_killed_supervisor(node: RunningNode):
 
 
 def test_a_second_node_on_the_same_folder_is_refused_with_the_pid_of_the_first(shared: RunningNode):
-    result = iose("up", "--data", str(shared.data), "--front", "127.0.0.1:0")
+    result = iose("up", "--data", str(shared.data), *FREE_PORTS)
     assert result.returncode == 1
     assert f"in use by process {shared.process.pid}" in result.stderr
     assert "next:" in result.stderr
 
 
 def test_a_taken_port_is_an_error_and_leaves_nothing_running(shared: RunningNode, tmp_path: Path):
-    result = iose("up", "--data", str(tmp_path / "other"), "--front", shared.ready["front"])
+    result = iose(
+        "up", "--data", str(tmp_path / "other"), "--front", shared.ready["front"], "--racs", ""
+    )
     assert result.returncode == 1
     assert "cannot listen" in result.stderr
     assert not (tmp_path / "other" / "control.sock").exists()
@@ -219,7 +235,7 @@ def test_an_encrypted_folder_needs_its_passphrase(tmp_path: Path):
         psk = bytes.fromhex(node.psk())
     for path in (tmp_path / "data").rglob("*"):
         assert path.is_dir() or path.is_socket() or psk not in path.read_bytes()
-    result = iose("up", "--data", str(tmp_path / "data"), "--front", "127.0.0.1:0")
+    result = iose("up", "--data", str(tmp_path / "data"), *FREE_PORTS)
     assert result.returncode == 1
     assert "is encrypted" in result.stderr
     listed = iose(
@@ -260,7 +276,7 @@ def test_node_run_takes_a_file_and_reloads_it(tmp_path: Path):
 def test_of_two_first_starts_on_one_folder_one_has_it_and_nothing_is_lost(tmp_path: Path):
     words = tmp_path / "words"
     words.write_text("a long passphrase\n")
-    options = ["--front", "127.0.0.1:0", "--elements", "1", "--passphrase-file", str(words)]
+    options = [*FREE_PORTS, "--elements", "1", "--passphrase-file", str(words)]
     command = [*PROGRAM, "up", "--json", "--data", str(tmp_path / "data"), *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as one, subprocess.Popen(command, **pipes) as other:

@@ -101,7 +101,7 @@ def test_uris_name_an_address_that_a_client_here_can_use(tmp_path, listen: str, 
         named = ElementAccess("se-1", "key1.com", "00" * 32, "Client_identity")
         stage.supervisor.depot.access = lambda: _later([named, replace(named, sen="")])
         with listen_tcp(listen, 0) as listener:
-            stage.supervisor._listeners.append(listener)
+            stage.supervisor._listeners["front"].append(listener)
             port = listener.getsockname()[1]
             (told,) = await stage.supervisor.describe_access()
         assert told["uri"] == f"keyS://key1.com:{'00' * 32}@{reachable}:{port}/"
@@ -128,7 +128,7 @@ def test_the_status_tells_of_every_element_although_the_node_is_down(tmp_path: P
 def test_stopping_lets_the_ports_go(tmp_path: Path):
     async def scenario(stage: Stage) -> None:
         listener = listen_tcp("127.0.0.1", 0)
-        stage.supervisor._listeners.append(listener)
+        stage.supervisor._listeners["front"].append(listener)
         address = listener.getsockname()
         await stage.supervisor.handle("stop", {})
         assert stage.supervisor.stop_asked.is_set()

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The administration plane in the node process: put together, kept in step, shown, ended.
+
+Over the same links and the same locks as the front; what elements there are, and their names,
+is the node's business.
+"""
+
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from iose.runtime.audit import FileAuditLog
+from iose.runtime.channel import Result
+from iose.runtime.errors import ConfigurationError
+from iose.runtime.pki import wall_clock
+from iose.runtime.racs_rules import access_policy, racs_config
+from iose.runtime.racs_settings import RacsSettings
+from iose.runtime.racs_tls import (
+    load_certificates,
+    load_revocations,
+    server_context,
+    trust_files,
+)
+from iose.servers.holders import ElementHolders
+from iose.servers.racs.audit import AuditError
+from iose.servers.racs.elements import RacsElement
+from iose.servers.racs.names import NameRegister
+from iose.servers.racs.server import RacsServer
+from iose.servers.routes import RoutingError
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.administration")
+
+AUDIT_FOLDER: Final = "audit"
+PKI_FOLDER: Final = "pki"
+
+
+class Administration:
+    """The RACS server and what it needs.
+
+    Args:
+        settings: Table ``racs``.
+        folder: The data folder.
+        holders: The locks, shared with the front.
+        names: Where SEN and GET-SEN look.
+        now: The time of day.
+    """
+
+    def __init__(
+        self,
+        settings: RacsSettings,
+        folder: Path,
+        holders: ElementHolders,
+        names: NameRegister,
+        now: Callable[[], datetime] = wall_clock,
+    ) -> None:
+        self._settings = settings
+        self._files = trust_files(settings, folder / PKI_FOLDER)
+        self._context = server_context(self._files, legacy_rsa_kx=settings.legacy_rsa_kx)
+        self._revocations = load_revocations(self._files)
+        self._now = now
+        self._audit = FileAuditLog(folder / AUDIT_FOLDER)
+        self._server = RacsServer(
+            racs_config(settings),
+            self._context,
+            (),
+            access_policy(settings),
+            holders,
+            self._audit,
+            names,
+        )
+
+    async def start(
+        self, elements: Iterable[RacsElement], listeners: Mapping[str, Sequence[socket.socket]]
+    ) -> None:
+        """Open the audit log, and serve on the sockets handed in.
+
+        A log that cannot be written stops what administrators ask for, not the node.
+
+        Raises:
+            OSError: A socket cannot be used.
+        """
+        with suppress(AuditError):
+            await self._audit.open()
+        self.refresh(elements)
+        self._recheck()
+        await self._server.start(listeners.get("racs", ()))
+
+    async def stop(self) -> None:
+        """Let requests end, then sessions; close the audit log."""
+        await self._server.stop()
+        await self._audit.close()
+
+    def refresh(self, elements: Iterable[RacsElement]) -> None:
+        """Take the elements there are now; an alias that leads to two is left out, and logged."""
+        self._server.reload(_without_clashes(elements), access_policy(self._settings))
+
+    def reload(self, settings: RacsSettings, elements: Iterable[RacsElement]) -> None:
+        """Take new settings, for sessions that run, too; where it listens stays.
+
+        Raises:
+            ConfigurationError: They are refused; the old ones stay.
+        """
+        try:
+            self._server.reload(elements, access_policy(settings))
+        except RoutingError as error:
+            raise ConfigurationError(str(error), hint="correct the configuration file") from error
+        self._settings = settings
+        self._server.config = replace(racs_config(settings), compat=self._server.config.compat)
+        self.reload_trust()
+
+    def reload_trust(self) -> None:
+        """Read certificates and revocations anew; sessions of who is revoked now end.
+
+        Raises:
+            ConfigurationError: A file is damaged; who was trusted still is.
+        """
+        load_certificates(self._context, self._files)
+        self._revocations = load_revocations(self._files)
+        self._recheck()
+
+    def snapshot(self) -> Result:
+        """Return what the plane is doing now."""
+        return {
+            **(asdict(show()) if (show := getattr(self._server, "snapshot", None)) else {}),
+            "is_revocation_list_old": self._is_list_old,
+            "audit": {"head": str(self._audit.head), "fault": self._audit.fault},
+        }
+
+    @property
+    def _is_list_old(self) -> bool:
+        until = self._revocations.next_update
+        return until is not None and self._now() > until
+
+    def _recheck(self) -> None:
+        if self._is_list_old:
+            log.warning("racs.revocation_list_old", until=str(self._revocations.next_update))
+        self._server.recheck(self._revocations.is_revoked)
+
+
+def _without_clashes(elements: Iterable[RacsElement]) -> list[RacsElement]:
+    """Return the elements with the aliases that are no other's SEID: nobody is kept away."""
+    found = list(elements)
+    owners = {element.seid: element.seid for element in found}
+    kept = []
+    for element in found:
+        aliases = []
+        for alias in element.aliases:
+            if owners.setdefault(alias, element.seid) == element.seid:
+                aliases.append(alias)
+            else:
+                log.error("element.repeated_seid", seid=element.seid, alias=alias)
+        kept.append(replace(element, aliases=tuple(aliases)))
+    return kept
