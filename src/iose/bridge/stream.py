@@ -61,6 +61,7 @@ class EndReason(StrEnum):
     CLIENT_CLOSED = "client_closed"
     CLIENT_GONE = "client_gone"
     SHUTDOWN = "shutdown"
+    PREEMPTED = "preempted"
     INTERNAL_ERROR = "internal_error"
 
 

@@ -203,7 +203,7 @@ class FrontSession(asyncio.Protocol):
 
     async def _queue_and_serve(self, route: ElementRoute) -> None:
         lock = self._front.holders.lock(route.seid)
-        claim = Claim("tls", self.number, self.source, self._loop.time())
+        claim = Claim("tls", self.number, self.source, self._loop.time(), self._evict)
         try:
             await lock.acquire(claim)
         except QueueFullError:
@@ -247,6 +247,9 @@ class FrontSession(asyncio.Protocol):
         if is_ahead and not self._is_read_paused and self._transport is not None:
             self._transport.pause_reading()
             self._is_read_paused = True
+
+    def _evict(self) -> None:
+        self.end(EndReason.PREEMPTED, BUSY_ALERT)
 
     def _fail_element(self, error: TransportError, reason: EndReason) -> None:
         log.warning("element.failed", session=self.number, error=str(error))

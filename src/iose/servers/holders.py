@@ -8,8 +8,8 @@ many places gives one to a source with few. Nothing here knows readers.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from iose.wire.errors import IoseError, LocalProtocolError
@@ -31,18 +31,30 @@ class Claim:
         session: Number of the session in its plane.
         source: Who takes turns: an address, or a user.
         since: When the claim was made, in the loop's time.
+        evict: Makes the session give the element up soon, for whoever may ask for that; None when
+            it cannot.
     """
 
     plane: str
     session: int
     source: str
     since: float
+    evict: Callable[[], None] | None = field(default=None, compare=False, repr=False)
 
 
 class ElementLock:
     """One element: its holder and its queue."""
 
-    __slots__ = ("_count", "_per_source", "_queues", "_size", "held_since", "holder", "seid")
+    __slots__ = (
+        "_count",
+        "_leaving",
+        "_per_source",
+        "_queues",
+        "_size",
+        "held_since",
+        "holder",
+        "seid",
+    )
 
     def __init__(self, seid: str, *, size: int, per_source: int) -> None:
         self.seid = seid
@@ -52,6 +64,7 @@ class ElementLock:
         self._per_source = per_source
         self._count = 0
         self._queues: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+        self._leaving: list[asyncio.Future[None]] = []
 
     @property
     def waiting(self) -> int:
@@ -106,6 +119,10 @@ class ElementLock:
         if self.holder is not claim:
             raise LocalProtocolError(f"element {self.seid} is not held by this session")
         self.holder = None
+        leaving, self._leaving = self._leaving, []
+        for watcher in leaving:
+            if not watcher.done():
+                watcher.set_result(None)
         while self._queues:
             source, queue = self._queues.popitem(last=False)
             waiter = queue.popleft()
@@ -117,6 +134,13 @@ class ElementLock:
                 self.held_since = now
                 waiter.turn.set_result(True)
                 return
+
+    async def released(self, claim: Claim) -> None:
+        """Return when the claim does not hold the element any more."""
+        if self.holder is claim:
+            watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._leaving.append(watcher)
+            await watcher
 
     def _has_room(self, places: int) -> bool:
         """Say whether a source with so many places may have another; make room if so."""

@@ -33,6 +33,8 @@ IoseError
 ├─ StoreError
 ├─ RoutingError
 ├─ RuleError
+├─ IdentityError
+├─ RefusedError
 ├─ AuditError
 ├─ QueueFullError
 ├─ ConfigurationError

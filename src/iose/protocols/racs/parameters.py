@@ -2,7 +2,7 @@
 """Parameters of the commands APDU and SEN, from words to values (racs.md §6, §7)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from iose.wire.errors import DecodeError
@@ -36,6 +36,10 @@ class ApduParameters:
     expected: int | None = None
     more: int | None = None
     fetch: bytes = FETCH_DEFAULT
+
+    def with_command(self, command: bytes) -> "ApduParameters":
+        """Return the same for another command."""
+        return replace(self, command=command)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class Right(StrEnum):
 PROTOCOL_RIGHTS: Final = frozenset(
     {Right.LIST, Right.POWERON, Right.RESET, Right.APDU, Right.SHUTDOWN, Right.GET_SEN}
 )
+SCOPED_RIGHTS: Final = frozenset({Right.VERIFY})  # while an AID of the same rule is selected
 FREE_VERBS: Final = frozenset({"GET-VERSION", "SET-VERSION", "ECHO", "QUIT"})  # touch no element
 
 
@@ -93,7 +94,8 @@ class Grant:
     """What rules give one user on one element.
 
     Attributes:
-        rights: Commands and rights, those of all the user's rules together.
+        rights: Commands and rights, those of all the user's rules together; VERIFY only from
+            rules that name no AIDs.
         selections: For each rule that gives APDU, which AIDs it opens and what it refuses there.
     """
 
@@ -136,12 +138,17 @@ class AccessPolicy:
         """
         rights: frozenset[Right] = frozenset()
         selections = []
+        is_visible = False
         for rule, given, selection in self._parsed:
-            if rule.user in users and any(map(element.is_matched, rule.elements)):
-                rights |= given
-                if Right.APDU in given:
-                    selections.append(selection)
-        return Grant(rights, tuple(selections)) if rights else None
+            if not given or rule.user not in users:
+                continue
+            if not any(map(element.is_matched, rule.elements)):
+                continue
+            is_visible = True
+            rights |= given - SCOPED_RIGHTS if selection.aids else given
+            if Right.APDU in given and selection.aids:
+                selections.append(selection)
+        return Grant(rights, tuple(selections)) if is_visible else None
 
     def visible(self, users: frozenset[str], table: ElementTable) -> tuple[str, ...]:
         """Return the SEIDs a user may see, in the order of the user's rules (racs.md §6)."""
@@ -168,6 +175,11 @@ def _parse(rule: Rule) -> tuple[frozenset[Right], Selection]:
         _check_fingerprint(rule.user)
     rights = frozenset().union(*(_parse_verb(verb) for verb in rule.verbs))
     aids = frozenset(_parse_aid(aid) for aid in rule.aids)
+    if rule.deny and not (aids and Right.APDU in rights):
+        raise RuleError(
+            "deny without APDU and aids refuses nothing",
+            hint="put deny into the rule that gives the AIDs",
+        )
     return rights, Selection(aids, tuple(map(_parse_filter, rule.deny)), rights)
 
 

@@ -1,19 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
 """The RACS server: listens, admits users by their certificates, counts and shows (racs.md §2, §8).
 
-What one connection does is in ``connection``, what a command does in ``session``.
+What one connection does is in ``connection``, what a command does in ``session``. The bindings to
+HTTP and RACS Lite open their sessions here too.
 """
 
+import asyncio
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from iose.servers.holders import ElementHolders
 from iose.servers.racs.audit import AuditLog
 from iose.servers.racs.config import RacsConfig
+from iose.servers.racs.connection import RacsConnection
 from iose.servers.racs.elements import ElementTable, RacsElement
+from iose.servers.racs.holds import Hold
 from iose.servers.racs.names import NameRegister
 from iose.servers.racs.policy import AccessPolicy
+from iose.servers.racs.session import RacsSession, log
+from iose.servers.racs.tls_stream import TlsStream
+from iose.servers.racs.users import Identity
+
+BACKLOG: Final = 256
+WATCH_STEPS: Final = 4  # how often in the shortest limit idle holders are looked for
+WATCH_STEP_LIMIT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RacsSessionStatus:
+    """One session, as shown to the operator."""
+
+    number: int
+    plane: str
+    user: str
+    peer: str
+    age_s: float
+    commands: int
+    holds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RacsStatus:
+    """What the administration plane is doing now.
+
+    Attributes:
+        listening: Addresses of the RACS port.
+        is_draining: It stops.
+        connections: Connections, those in their handshake included.
+        opened: Sessions since the server was made.
+        sessions: Those that are open.
+    """
+
+    listening: tuple[tuple[str, int], ...]
+    is_draining: bool
+    connections: int
+    opened: int
+    sessions: tuple[RacsSessionStatus, ...]
 
 
 class RacsServer:
@@ -27,6 +73,9 @@ class RacsServer:
         holders: The locks of the node's elements, shared with the service plane.
         audit: Where every act is written before it is done.
         names: Where SEN and GET-SEN look.
+
+    Attributes:
+        generation: Grows when elements or rules are replaced.
 
     Raises:
         RoutingError: A SEID is not one, or leads to two elements.
@@ -49,11 +98,30 @@ class RacsServer:
         self.holders = holders
         self.audit = audit
         self.names = names
+        self.generation = 0
+        self.is_draining = False
+        self.sessions: dict[int, RacsSession] = {}
+        self._is_revoked: Callable[[bytes], bool] = lambda _certificate: False
+        self._opened = 0
+        self._per_user: Counter[str] = Counter()
+        self._connections: dict[RacsConnection, None] = {}
+        self._holds: dict[Hold, RacsSession] = {}
+        self._watch: asyncio.TimerHandle | None = None
+        self._servers: list[asyncio.Server] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop the server runs in."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Where the server listens, real ports included."""
-        return ()
+        names = (sock.getsockname() for server in self._servers for sock in server.sockets)
+        return tuple((name[0], name[1]) for name in names)
 
     async def start(self, listeners: Sequence[socket.socket] = ()) -> None:
         """Listen on every configured address, or on the bound sockets handed in.
@@ -61,9 +129,31 @@ class RacsServer:
         Raises:
             OSError: An address cannot be had; none is listened on.
         """
+        self._servers += await listen(
+            self._accept, () if listeners else self.config.listen, listeners
+        )
+        log.info("racs.started", listening=self.addresses, elements=len(self.table.elements))
 
     async def stop(self) -> None:
         """Stop accepting, let requests that run end, then end the sessions."""
+        self.is_draining = True
+        for server in self._servers:
+            server.close()
+        log.info("racs.draining", sessions=len(self.sessions))
+        connections = list(self._connections)
+        for connection in connections:
+            connection.drain()
+        waiting = [asyncio.ensure_future(one.finished()) for one in connections]
+        if waiting:
+            await asyncio.wait(waiting, timeout=self.config.drain_s)
+        for connection in connections:
+            connection.abort()
+        await asyncio.gather(*waiting)
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        self._servers.clear()
+        log.info("racs.stopped")
 
     def reload(self, elements: Iterable[RacsElement], policy: AccessPolicy) -> None:
         """Replace elements and rules; sessions lose what they may not hold any more.
@@ -73,6 +163,134 @@ class RacsServer:
         """
         self.table = ElementTable(elements)
         self.policy = policy
+        self.generation += 1
+        for session in list(self.sessions.values()):
+            session.check_holds()
+        log.info("racs.reloaded", elements=len(self.table.elements), rules=len(policy.rules))
 
     def recheck(self, is_revoked: Callable[[bytes], bool]) -> None:
-        """End the sessions of certificates, in DER, that are revoked."""
+        """End the sessions of certificates, in DER, that are revoked, and admit no more of them."""
+        self._is_revoked = is_revoked
+        for session in list(self.sessions.values()):
+            certificate = session.identity.certificate
+            if certificate and is_revoked(certificate):
+                log.warning("racs.revoked", session=session.number, user=session.identity.user)
+                session.end("certificate revoked")
+
+    def snapshot(self) -> RacsStatus:
+        """Return what the plane is doing now."""
+        now = self.loop.time()
+        sessions = tuple(
+            RacsSessionStatus(
+                one.number,
+                one.plane,
+                one.identity.user,
+                one.peer,
+                round(now - one.since, 3),
+                one.commands,
+                tuple(one.holds),
+            )
+            for one in self.sessions.values()
+        )
+        return RacsStatus(
+            self.addresses, self.is_draining, len(self._connections), self._opened, sessions
+        )
+
+    # --- for connections and sessions -----------------------------------------------------------
+
+    def add_connection(self, connection: RacsConnection) -> bool:
+        """Count a connection, unless there are too many."""
+        if self.is_draining or len(self._connections) >= self.config.session_limit:
+            return False
+        self._connections[connection] = None
+        return True
+
+    def remove_connection(self, connection: RacsConnection) -> None:
+        """Forget a connection that is over."""
+        self._connections.pop(connection, None)
+
+    def open_session(
+        self, identity: Identity, peer: str, plane: str, on_end: Callable[[str], None]
+    ) -> RacsSession | None:
+        """Return a session of a user; None when there are too many, or the server stops.
+
+        The same for a user whose certificate is revoked.
+        """
+        user = identity.user
+        if identity.certificate and self._is_revoked(identity.certificate):
+            log.warning("racs.refused", peer=peer, user=user, error="certificate revoked")
+            return None
+        is_full = (
+            self._per_user[user] >= self.config.sessions_per_user
+            or len(self.sessions) >= self.config.session_limit
+        )
+        if is_full or self.is_draining:
+            log.warning("racs.refused", peer=peer, user=user, error="too many sessions")
+            return None
+        self._opened += 1
+        session = RacsSession(self, self._opened, identity, peer, plane, on_end)
+        self.sessions[session.number] = session
+        self._per_user[user] += 1
+        return session
+
+    def session_closed(self, session: RacsSession) -> None:
+        """Forget a session."""
+        if self.sessions.pop(session.number, None) is not None:
+            user = session.identity.user
+            self._per_user[user] -= 1
+            if not self._per_user[user]:
+                del self._per_user[user]
+
+    def remember_hold(self, hold: Hold, session: RacsSession) -> None:
+        """Watch an element that a session holds."""
+        self._holds[hold] = session
+        if self._watch is None:
+            self._arm_watch()
+
+    def forget_hold(self, hold: Hold) -> None:
+        """Watch it no more."""
+        self._holds.pop(hold, None)
+
+    def _accept(self) -> TlsStream:
+        return RacsConnection(self).stream
+
+    def _arm_watch(self) -> None:
+        shortest = min(self.config.hold_idle_s, self.config.hold_idle_awaited_s)
+        step = min(shortest / WATCH_STEPS, WATCH_STEP_LIMIT_S)
+        self._watch = self.loop.call_later(step, self._watch_holds)
+
+    def _watch_holds(self) -> None:
+        """Take elements away from who does nothing with them (racs.md §8)."""
+        self._watch = None
+        now = self.loop.time()
+        for hold, session in list(self._holds.items()):
+            is_awaited = hold.lock.waiting > 0
+            limit = self.config.hold_idle_awaited_s if is_awaited else self.config.hold_idle_s
+            if not hold.is_busy and now - hold.last_used >= limit:
+                session.lose(hold, "idle while others wait" if is_awaited else "idle")
+        if self._holds:
+            self._arm_watch()
+
+
+async def listen(
+    factory: Callable[[], asyncio.Protocol],
+    addresses: Iterable[tuple[str, int]],
+    listeners: Iterable[socket.socket] = (),
+) -> list[asyncio.Server]:
+    """Return servers on all addresses and bound sockets.
+
+    Raises:
+        OSError: One cannot be had; none is listened on.
+    """
+    loop = asyncio.get_running_loop()
+    servers: list[asyncio.Server] = []
+    try:
+        for listener in listeners:
+            servers.append(await loop.create_server(factory, sock=listener, backlog=BACKLOG))
+        for host, port in addresses:
+            servers.append(await loop.create_server(factory, host, port, backlog=BACKLOG))
+    except OSError:
+        for server in servers:
+            server.close()
+        raise
+    return servers

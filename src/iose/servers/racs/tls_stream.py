@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS with a client certificate over one TCP connection, in callbacks, for any event loop.
+
+The engine is ``ssl`` over memory: a connection is admitted before its handshake costs anything,
+and one record costs two calls. What is inside, the handler knows.
+"""
+
+import asyncio
+import ssl
+from contextlib import suppress
+from typing import Final, Protocol, cast
+
+READ_SIZE: Final = 262_144
+LINGER_S: Final = 1.0  # for the client to read the last bytes; a reset would take them away
+LINGER_INPUT_LIMIT: Final = 262_144
+
+
+class StreamHandler(Protocol):
+    """What a stream carries bytes for."""
+
+    def connection_made(self) -> bool:
+        """Say whether the connection may begin its handshake."""
+
+    def handshake_done(self, connection: ssl.SSLObject) -> None:
+        """Take the client's certificate; TLS has verified it."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the client."""
+
+    def connection_over(self, reason: str) -> None:
+        """Nothing more will come; called once, whichever side ended it."""
+
+    def may_write(self) -> None:
+        """The client reads again."""
+
+
+class TlsStream(asyncio.Protocol):
+    """One connection.
+
+    Args:
+        context: TLS, server's side.
+        handshake_s: Longest handshake, in seconds.
+    """
+
+    def __init__(self, context: ssl.SSLContext, handshake_s: float) -> None:
+        self.peer = ""
+        self.is_write_blocked = False
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._handshake_s = handshake_s
+        self._handler: StreamHandler | None = None
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_open = False
+        self._is_over = False
+        self._is_paused = False
+        self._discarded = 0
+
+    def attach(self, handler: StreamHandler) -> None:
+        """Name whom the stream works for; before any callback."""
+        self._handler = handler
+
+    # --- the network's callbacks ----------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, if the handler wants the connection."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has no base of asyncio's
+        peername = transport.get_extra_info("peername")
+        if peername:
+            host, port = peername[:2]
+            self.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if self._handler is None or not peername or not self._handler.connection_made():
+            self.abort()
+            return
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._handshake_s, self._end, "handshake timeout")
+
+    def data_received(self, data: bytes) -> None:
+        """Take records of the client."""
+        if self._is_over:
+            self._discarded += len(data)
+            if self._discarded > LINGER_INPUT_LIMIT:
+                self.abort()
+            return
+        self._incoming.write(data)
+        try:
+            if not self._is_open and not self._shake_hands():
+                return
+            self._read()
+        except ssl.SSLError as error:
+            self._flush()  # the alert
+            self._end(f"TLS: {error.reason or 'broken'}")
+
+    def eof_received(self) -> bool:
+        """End: there is nobody to answer to."""
+        self._end("client closed")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End, if that has not happened."""
+        del exc
+        self._transport = None
+        self._tell_over("client gone")
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read."""
+        self.is_write_blocked = True
+
+    def resume_writing(self) -> None:
+        """Tell the handler that the client reads again."""
+        self.is_write_blocked = False
+        if self._handler is not None:
+            self._handler.may_write()
+
+    # --- for the handler ----------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send bytes to the client, unless the connection is over."""
+        if self._transport is not None and not self._is_over:
+            self._tls.write(data)
+            self._transport.write(self._outgoing.read())
+
+    def pause_reading(self) -> None:
+        """Take no more of the client for now."""
+        if not self._is_paused and self._transport is not None and not self._is_over:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take more again."""
+        if self._is_paused and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Say goodbye, let the client read what was sent, then close."""
+        self._end("closed")
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._tell_over("aborted")
+
+    # --- steps ----------------------------------------------------------------------------------
+
+    def _shake_hands(self) -> bool:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return False
+        self._flush()
+        self._is_open = True
+        self._stop_timer()
+        if self._handler is not None:
+            self._handler.handshake_done(self._tls)
+        return not self._is_over
+
+    def _read(self) -> None:
+        try:
+            while not self._is_over:
+                data = self._tls.read(READ_SIZE)
+                if not data:
+                    self._end("client closed")
+                elif self._handler is not None:
+                    self._handler.data_received(data)
+        except ssl.SSLWantReadError:
+            self._flush()
+        except ssl.SSLZeroReturnError:
+            self._end("client closed")
+
+    def _flush(self) -> None:
+        if self._transport is not None and self._outgoing.pending:
+            self._transport.write(self._outgoing.read())
+
+    def _end(self, reason: str) -> None:
+        if self._is_over:
+            return
+        transport = self._transport
+        if transport is not None:
+            if self._is_open:
+                with suppress(ssl.SSLError, OSError):  # it has said close_notify, or cannot
+                    self._tls.unwrap()
+                self._flush()
+            self.resume_reading()
+        self._tell_over(reason)
+        if transport is None:
+            return
+        if reason == "client closed":
+            transport.close()
+            return
+        try:
+            transport.write_eof()
+        except OSError:  # asyncio's own loop: the client is gone, and nobody has told us yet
+            transport.abort()
+            return
+        self._timer = asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
+
+    def _tell_over(self, reason: str) -> None:
+        self._stop_timer()
+        if not self._is_over:
+            self._is_over = True
+            if self._handler is not None:
+                self._handler.connection_over(reason)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
