@@ -7,10 +7,13 @@ The card implements ``AppletContext``, ``AppletStore`` and ``Pin``; an applet im
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Protocol, runtime_checkable
 
 from iose.crypto.base import CryptoProvider, Rng
+from iose.globalplatform.commands import StatusScope
+from iose.globalplatform.data_objects import StatusEntry
+from iose.globalplatform.install import InstallForInstall
+from iose.globalplatform.life_cycle import Privilege
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 
@@ -119,56 +122,6 @@ class Package:
     digest: bytes
 
 
-class ContentKind(Enum):
-    """What a registry of a card is asked for (GPCS 2.3.1 §11.4)."""
-
-    ISSUER = "issuer security domain"
-    APPLICATION = "application"
-    LOAD_FILE = "load file"
-
-
-@dataclass(frozen=True, slots=True)
-class CardContent:
-    """One thing on a card.
-
-    Attributes:
-        aid: Its identifier.
-        life_cycle: Its state byte; of the issuer security domain, that of the card.
-        privileges: Three bytes; 0 of a load file.
-        load_file: Where an application came from.
-        version: Major and minor number of a load file, if it is known.
-        modules: The applets in a load file.
-    """
-
-    aid: Aid
-    life_cycle: int
-    privileges: int = 0
-    load_file: Aid | None = None
-    version: tuple[int, int] | None = None
-    modules: tuple[Aid, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """What INSTALL [for install] asks for (GPCS 2.3.1 §11.5.2.3.2).
-
-    Attributes:
-        load_file: Where the module is.
-        module: The module.
-        aid: Identifier of the new instance.
-        privileges: Three bytes.
-        parameters: What the applet's ``install`` gets.
-        is_selectable: Whether it may be selected at once.
-    """
-
-    load_file: Aid
-    module: Aid
-    aid: Aid
-    privileges: int
-    parameters: bytes = field(default=b"", repr=False)
-    is_selectable: bool = True
-
-
 class CardManagement(Protocol):
     """What the card does for its issuer security domain, in the running transaction.
 
@@ -183,8 +136,8 @@ class CardManagement(Protocol):
     def set_card_state(self, state: int) -> None:
         """Change the life cycle of the card; locked or terminated, only the domain is left."""
 
-    def contents(self, kind: ContentKind) -> Sequence[CardContent]:
-        """Return what is on the card, in the order of its arrival."""
+    def contents(self, scope: StatusScope) -> Sequence[StatusEntry]:
+        """Return what is on the card of one kind, in the order of its arrival."""
 
     def packages(self) -> Sequence[Package]:
         """Return what may be loaded, or is."""
@@ -195,13 +148,13 @@ class CardManagement(Protocol):
     def load(self, package: Package) -> None:
         """Add a load file that was received whole."""
 
-    def install(self, installation: Installation) -> None:
+    def install(self, request: InstallForInstall) -> None:
         """Add an instance together with its first state; or 6A80, the applet refuses."""
 
-    def make_selectable(self, aid: Aid, privileges: int) -> None:
+    def make_selectable(self, aid: Aid, privileges: Privilege) -> None:
         """Let an instance be selected, with more privileges."""
 
-    def set_privileges(self, aid: Aid, privileges: int) -> None:
+    def set_privileges(self, aid: Aid, privileges: Privilege) -> None:
         """Replace the privileges of an instance."""
 
     def set_locked(self, aid: Aid, *, is_locked: bool) -> None:

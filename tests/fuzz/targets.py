@@ -25,7 +25,7 @@ from iose.applets.tls_se import Personalisation, read_secrets
 from iose.applets.tls_se.state import Profile, decode_settings
 from iose.bridge.client_hello import handshake_size, read_server_name
 from iose.bridge.stream import BridgeState, StreamBridge
-from iose.card.registry import Privilege, Registry, RegistryEntry
+from iose.card.registry import Registry, RegistryEntry
 from iose.client import commands
 from iose.client.attestation import Attestation, Evidence, Expectations
 from iose.client.attestation.authority import load_authority, load_authority_key
@@ -45,6 +45,7 @@ from iose.crypto.base import Curve
 from iose.crypto.errors import CryptoError
 from iose.crypto.pyca import PycaCrypto
 from iose.globalplatform.channel import InitiateAnswer
+from iose.globalplatform.life_cycle import Privilege
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.atr import Atr

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from iose.card.registry import Privilege, Registry, RegistryEntry
+from iose.card.registry import Registry, RegistryEntry
+from iose.globalplatform.life_cycle import Privilege
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.atr import Atr, TransmissionProtocol
 from iose.iso7816.batch import BatchStep

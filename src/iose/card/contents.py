@@ -21,16 +21,15 @@ from iose.card.channels import Instance, LogicalChannels
 from iose.card.context import InstanceContext
 from iose.card.memory import CardMemory
 from iose.card.refusals import FaultListener, describe
-from iose.card.registry import (
-    REGISTRY_NAME,
-    CardState,
-    LifeCycle,
-    Privilege,
-    Registry,
-    RegistryEntry,
-)
+from iose.card.registry import REGISTRY_NAME, Registry, RegistryEntry
 from iose.card.store import StoreError
 from iose.crypto.base import CryptoProvider, Rng
+from iose.globalplatform.life_cycle import (
+    NO_PRIVILEGES,
+    ApplicationLifeCycle,
+    CardLifeCycle,
+    Privilege,
+)
 from iose.iso7816.aid import Aid
 from iose.iso7816.status import StatusWord, StatusWordError
 from iose.wire.errors import DecodeError
@@ -147,7 +146,7 @@ class CardContents:
             replace(entry, load_file=origins.get(entry.module, b"")) for entry in old.entries
         )
         self.set_registry(Registry(tuple(entries), tuple(loaded)))
-        issuer = RegistryEntry(aid, module, Privilege.SECURITY_DOMAIN, CardState.OP_READY)
+        issuer = RegistryEntry(aid, module, Privilege.SECURITY_DOMAIN, CardLifeCycle.OP_READY)
         self.add(issuer, parameters)
         default = self.registry.default
         shown = self._memory.get(OLD_HISTORICAL_BYTES_NAME)
@@ -169,12 +168,13 @@ class CardContents:
             raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED, f"{aid} is installed")
         if is_default and registry.with_privilege(Privilege.DEFAULT_SELECTED) is not None:
             raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED, "a default is installed")
-        privileges = Privilege.DEFAULT_SELECTED if is_default else Privilege.NONE
+        privileges = Privilege.DEFAULT_SELECTED if is_default else NO_PRIVILEGES
         package = self._package_of(module)
         is_loaded = package is not None and package.aid in registry.load_files
         load_file = package.aid.value if package is not None and is_loaded else b""
         self.add(
-            RegistryEntry(aid, module, privileges, LifeCycle.SELECTABLE, load_file), parameters
+            RegistryEntry(aid, module, privileges, ApplicationLifeCycle.SELECTABLE, load_file),
+            parameters,
         )
 
     def add(self, entry: RegistryEntry, parameters: bytes) -> None:
@@ -197,7 +197,9 @@ class CardContents:
         """Return what is so of an instance: the package is the one whose code runs."""
         entry = self.registry.find(aid)
         if entry is None:  # deselected for good while it was running
-            return AppletFacts("", "", bytes(DIGEST_SIZE), LifeCycle.LOCKED, is_copy=False)
+            return AppletFacts(
+                "", "", bytes(DIGEST_SIZE), ApplicationLifeCycle.LOCKED, is_copy=False
+            )
         package = self._package_of(entry.module)
         version = "" if package is None else ".".join(map(str, package.version))
         digest = bytes(DIGEST_SIZE) if package is None else package.digest

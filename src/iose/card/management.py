@@ -9,27 +9,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from iose.applet_api import CardContent, ContentKind, DataReceiver, Installation, Package
+from iose.applet_api import DataReceiver, Package
 from iose.card.contents import CardContents
-from iose.card.registry import (
+from iose.card.registry import Registry, RegistryEntry
+from iose.globalplatform.commands import StatusScope
+from iose.globalplatform.data_objects import StatusEntry
+from iose.globalplatform.install import InstallForInstall
+from iose.globalplatform.life_cycle import (
     LOCK_BIT,
-    CardState,
-    LifeCycle,
+    ApplicationLifeCycle,
+    CardLifeCycle,
+    LoadFileLifeCycle,
     Privilege,
-    Registry,
-    RegistryEntry,
 )
 from iose.iso7816.aid import Aid
 from iose.iso7816.status import StatusWord, StatusWordError
 
 INSTANCE_LIMIT: Final = 64  # bounds the registry, which is written whole
-LOADED: Final = 0x01  # life cycle of a load file (GPCS 2.3.1 §11.1.1)
 GRANTED: Final = Privilege.DEFAULT_SELECTED  # all that an instance of ours may be given
 _NEXT_STATES: Final[dict[int, tuple[int, ...]]] = {
-    CardState.OP_READY: (CardState.INITIALIZED, CardState.TERMINATED),
-    CardState.INITIALIZED: (CardState.SECURED, CardState.TERMINATED),
-    CardState.SECURED: (CardState.CARD_LOCKED, CardState.TERMINATED),
-    CardState.CARD_LOCKED: (CardState.SECURED, CardState.TERMINATED),
+    CardLifeCycle.OP_READY: (CardLifeCycle.INITIALIZED, CardLifeCycle.TERMINATED),
+    CardLifeCycle.INITIALIZED: (CardLifeCycle.SECURED, CardLifeCycle.TERMINATED),
+    CardLifeCycle.SECURED: (CardLifeCycle.CARD_LOCKED, CardLifeCycle.TERMINATED),
+    CardLifeCycle.CARD_LOCKED: (CardLifeCycle.SECURED, CardLifeCycle.TERMINATED),
 }
 
 
@@ -56,16 +58,20 @@ class DomainManagement:
         if issuer is None or state not in _NEXT_STATES.get(issuer.life_cycle, ()):
             raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
         self._change(replace(issuer, life_cycle=state))
-        if state in {CardState.CARD_LOCKED, CardState.TERMINATED}:
+        if state in {CardLifeCycle.CARD_LOCKED, CardLifeCycle.TERMINATED}:
             self._card.channels.drop_applications()
 
-    def contents(self, kind: ContentKind) -> Sequence[CardContent]:
-        """Return what is on the card, in the order of its arrival."""
+    def contents(self, scope: StatusScope) -> Sequence[StatusEntry]:
+        """Return what is on the card of one kind, in the order of its arrival."""
         registry = self._card.registry
-        if kind is ContentKind.LOAD_FILE:
-            return [self._load_file(aid) for aid in registry.load_files]
-        is_wanted = kind is ContentKind.ISSUER
-        return [_shown(entry) for entry in registry.entries if entry.is_domain == is_wanted]
+        issuer = None if registry.issuer is None else registry.issuer.aid
+        if scope in {StatusScope.ISSUER_DOMAIN, StatusScope.APPLICATIONS}:
+            is_wanted = scope is StatusScope.ISSUER_DOMAIN
+            entries = [entry for entry in registry.entries if entry.is_domain == is_wanted]
+            return [_shown(entry, issuer) for entry in entries]
+        has_modules = scope is StatusScope.LOAD_FILES_AND_MODULES
+        load_files = [self._load_file(aid, issuer) for aid in registry.load_files]
+        return [one if has_modules else replace(one, modules=()) for one in load_files]
 
     def packages(self) -> Sequence[Package]:
         """Return what may be loaded, or is."""
@@ -91,7 +97,7 @@ class DomainManagement:
         registry = self._card.registry
         self._card.set_registry(replace(registry, load_files=(*registry.load_files, package.aid)))
 
-    def install(self, installation: Installation) -> None:
+    def install(self, request: InstallForInstall) -> None:
         """Add an instance together with its first state.
 
         Raises:
@@ -99,18 +105,20 @@ class DomainManagement:
                 selection is taken; 6A80, other privileges; 6A84, too many; or the applet refuses.
         """
         registry = self._card.registry
-        module = self._module(registry, installation.load_file, installation.module)
-        self.check_is_new(installation.aid)
+        module = self._module(registry, request.load_file, request.module)
+        self.check_is_new(request.instance)
         if len(registry.entries) >= INSTANCE_LIMIT:
             raise StatusWordError(StatusWord.NOT_ENOUGH_MEMORY)
-        privileges = _granted(registry, installation.aid, installation.privileges)
-        state = LifeCycle.SELECTABLE if installation.is_selectable else LifeCycle.INSTALLED
-        entry = RegistryEntry(
-            installation.aid, module, privileges, state, installation.load_file.value
+        privileges = _granted(registry, request.instance, request.privileges)
+        state = (
+            ApplicationLifeCycle.SELECTABLE
+            if request.is_selectable
+            else ApplicationLifeCycle.INSTALLED
         )
-        self._card.add(entry, installation.parameters)
+        entry = RegistryEntry(request.instance, module, privileges, state, request.load_file.value)
+        self._card.add(entry, request.parameters)
 
-    def make_selectable(self, aid: Aid, privileges: int) -> None:
+    def make_selectable(self, aid: Aid, privileges: Privilege) -> None:
         """Let an instance be selected, with more privileges (GPCS 2.3.1 §11.5.2.3.3).
 
         Raises:
@@ -118,13 +126,13 @@ class DomainManagement:
                 selection is taken; 6A80 other privileges.
         """
         entry = self._application(aid)
-        if entry.life_cycle != LifeCycle.INSTALLED:
+        if entry.life_cycle != ApplicationLifeCycle.INSTALLED:
             raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
         more = _granted(self._card.registry, aid, privileges)
         changed = replace(entry, privileges=entry.privileges | more)
-        self._change(replace(changed, life_cycle=LifeCycle.SELECTABLE))
+        self._change(replace(changed, life_cycle=ApplicationLifeCycle.SELECTABLE))
 
-    def set_privileges(self, aid: Aid, privileges: int) -> None:
+    def set_privileges(self, aid: Aid, privileges: Privilege) -> None:
         """Replace the privileges of an instance (GPCS 2.3.1 §11.5.2.3.5).
 
         Raises:
@@ -197,23 +205,25 @@ class DomainManagement:
                         return name
         raise StatusWordError(StatusWord.REFERENCED_DATA_NOT_FOUND, f"no module {module}")
 
-    def _load_file(self, aid: Aid) -> CardContent:
+    def _load_file(self, aid: Aid, issuer: Aid | None) -> StatusEntry:
         for package in self.packages():
             if package.aid == aid:
                 modules = tuple(module for module, _ in package.modules)
-                return CardContent(aid, LOADED, version=package.version, modules=modules)
-        return CardContent(aid, LOADED)  # of another version of the software
+                version = bytes(package.version)
+                state = LoadFileLifeCycle.LOADED
+                return StatusEntry(aid, state, None, None, modules, version, issuer)
+        return StatusEntry(aid, LoadFileLifeCycle.LOADED, domain=issuer)  # of another version of us
 
 
-def _granted(registry: Registry, aid: Aid, privileges: int) -> Privilege:
+def _granted(registry: Registry, aid: Aid, privileges: Privilege) -> Privilege:
     if privileges & ~GRANTED:
         raise StatusWordError(StatusWord.WRONG_DATA, "a privilege that is not given")
     holders = [entry for entry in registry.entries if entry.privileges & Privilege.DEFAULT_SELECTED]
     if privileges and any(entry.aid != aid for entry in holders):
         raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED, "a default is installed")
-    return Privilege(privileges)
+    return privileges
 
 
-def _shown(entry: RegistryEntry) -> CardContent:
+def _shown(entry: RegistryEntry, issuer: Aid | None) -> StatusEntry:
     load_file = Aid(entry.load_file) if entry.load_file else None
-    return CardContent(entry.aid, entry.life_cycle, entry.privileges, load_file)
+    return StatusEntry(entry.aid, entry.life_cycle, entry.privileges, load_file, domain=issuer)

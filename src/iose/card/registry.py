@@ -8,9 +8,15 @@ alone, is still read.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum, IntFlag
 from typing import Final
 
+from iose.globalplatform.life_cycle import (
+    LOCK_BIT,
+    NO_PRIVILEGES,
+    ApplicationLifeCycle,
+    CardLifeCycle,
+    Privilege,
+)
 from iose.iso7816.aid import Aid
 from iose.wire.errors import DecodeError
 from iose.wire.reader import ByteReader
@@ -22,35 +28,9 @@ _WITHOUT_LOAD_FILES: Final = 1
 _PRIVILEGES_SIZE: Final = 3
 
 
-class Privilege(IntFlag):
-    """Privileges of an application, three bytes (GPCS 2.3.1 §11.1.2); others are kept as found."""
-
-    NONE = 0x000000
-    DEFAULT_SELECTED = 0x040000
-    SECURITY_DOMAIN = 0x800000
-
-
-class LifeCycle(IntEnum):
-    """Life-cycle states of an application (GPCS 2.3.1 §11.1.1)."""
-
-    INSTALLED = 0x03
-    SELECTABLE = 0x07
-    LOCKED = 0x83
-
-
-class CardState(IntEnum):
-    """Life-cycle states of a card (GPCS 2.3.1 §11.1.1)."""
-
-    OP_READY = 0x01
-    INITIALIZED = 0x07
-    SECURED = 0x0F
-    CARD_LOCKED = 0x7F
-    TERMINATED = 0xFF
-
-
-OUT_OF_USE: Final = (CardState.CARD_LOCKED, CardState.TERMINATED)
-LOCK_BIT: Final = 0x80
-_SELECTABLE_MASK: Final = LOCK_BIT | LifeCycle.SELECTABLE  # the other bits are the applet's own
+OUT_OF_USE: Final = (CardLifeCycle.CARD_LOCKED, CardLifeCycle.TERMINATED)
+_SELECTABLE: Final = ApplicationLifeCycle.SELECTABLE
+_SELECTABLE_MASK: Final = LOCK_BIT | _SELECTABLE  # the other bits are the applet's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +47,8 @@ class RegistryEntry:
 
     aid: Aid
     module: str
-    privileges: Privilege = Privilege.NONE
-    life_cycle: int = LifeCycle.SELECTABLE
+    privileges: Privilege = NO_PRIVILEGES
+    life_cycle: int = ApplicationLifeCycle.SELECTABLE
     load_file: bytes = b""
 
     @property
@@ -79,7 +59,7 @@ class RegistryEntry:
     @property
     def is_selectable(self) -> bool:
         """Whether it can be selected while the card is in use; a security domain always can."""
-        return self.is_domain or self.life_cycle & _SELECTABLE_MASK == LifeCycle.SELECTABLE
+        return self.is_domain or self.life_cycle & _SELECTABLE_MASK == _SELECTABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +115,7 @@ class Registry:
     def card_state(self) -> int:
         """Life cycle of the card."""
         issuer = self.issuer
-        return CardState.OP_READY if issuer is None else issuer.life_cycle
+        return CardLifeCycle.OP_READY if issuer is None else issuer.life_cycle
 
     def with_entry(self, entry: RegistryEntry) -> "Registry":
         """Return a registry with one more instance, the last, or with a changed one."""

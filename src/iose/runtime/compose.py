@@ -36,11 +36,12 @@ from iose.applets.tls_se.state import Name, Profile
 from iose.card.card_os import CardOs, CardServices, CardSettings
 from iose.card.contents import COPY_NAME, HISTORICAL_BYTES, shown_name
 from iose.card.refusals import CardFault
-from iose.card.registry import REGISTRY_NAME, Privilege, Registry, RegistryEntry
+from iose.card.registry import REGISTRY_NAME, Registry, RegistryEntry
 from iose.card.store import NonVolatileStore
 from iose.crypto.base import Rng
 from iose.crypto.pyca import PycaCrypto
 from iose.globalplatform.channel import ScpVariant
+from iose.globalplatform.life_cycle import Privilege
 from iose.iso7816.aid import Aid
 from iose.iso7816.atr import Atr, TransmissionProtocol
 from iose.protocols.host_frames import ElementInstance

@@ -3,7 +3,8 @@
 
 import pytest
 
-from iose.card.registry import REGISTRY_NAME, LifeCycle, Privilege, Registry, RegistryEntry
+from iose.card.registry import REGISTRY_NAME, Registry, RegistryEntry
+from iose.globalplatform.life_cycle import ApplicationLifeCycle, Privilege
 from iose.iso7816.aid import Aid
 from iose.iso7816.atr import Atr, TransmissionProtocol
 from iose.iso7816.status import StatusWordError
@@ -75,7 +76,7 @@ def test_installation_writes_the_instance_and_its_state_at_once():
     assert card.store.writes == 3
     registry = Registry.decode(card.store.contents[REGISTRY_NAME])
     assert registry.entries[0] == RegistryEntry(
-        PROBE, "probe", Privilege.DEFAULT_SELECTED, LifeCycle.SELECTABLE
+        PROBE, "probe", Privilege.DEFAULT_SELECTED, ApplicationLifeCycle.SELECTABLE
     )
     assert [entry.privileges for entry in registry.entries[1:]] == [0, 0]
 
@@ -129,7 +130,9 @@ def test_an_instance_whose_module_is_gone_is_not_found():
     assert card.send("00A4040006A00000000101") == "6A82"
 
 
-@pytest.mark.parametrize("life_cycle", [LifeCycle.INSTALLED, LifeCycle.LOCKED, 0x87, 0x8F])
+@pytest.mark.parametrize(
+    "life_cycle", [ApplicationLifeCycle.INSTALLED, ApplicationLifeCycle.LOCKED, 0x87, 0x8F]
+)
 def test_only_selectable_instances_are_selected(life_cycle: int):
     card = ProbeCard()
     entry = RegistryEntry(PROBE, "probe", Privilege.DEFAULT_SELECTED, life_cycle)
