@@ -8,7 +8,9 @@ session at once and is remembered in ``crashes``, so that a test can say it neve
 import asyncio
 import re
 import ssl
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +22,7 @@ NAME_LIMIT = 64
 RESPONSE_LIMIT = 4096
 FETCH_MARGIN = 259
 RECORD = 17_000
+PATIENCE_S = 5.0
 SELECT = bytes.fromhex("00A40400")
 
 
@@ -389,6 +392,32 @@ class RacsTwin:
             if session is not None:
                 session.end()
             writer.close()
+
+
+@contextmanager
+def serving(twin: Twin, folder: Path, *, is_modern: bool = True) -> Iterator[RacsTwin]:
+    """Give the twin while it serves from a thread of its own, for programs that block."""
+    server = RacsTwin(twin, folder, is_modern=is_modern)
+    is_up = threading.Event()
+    stop: list[Callable[[], object]] = []
+
+    async def main() -> None:
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        stop.append(lambda: loop.call_soon_threadsafe(done.set))
+        async with server:
+            is_up.set()
+            await done.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    try:
+        assert is_up.wait(PATIENCE_S)
+        yield server
+    finally:
+        for end in stop:
+            end()
+        thread.join()
 
 
 class _Records:

@@ -24,6 +24,9 @@ COMMANDS: Final = {
     "element": "List, create, show, export, delete software elements.",
     "credentials": "Keys of the elements I use; values are never printed.",
     "attest": "Verify an element, and take it over.",
+    "racs": "Elements by the administration plane: list, power, APDUs, scripts.",
+    "pki": "Certificates of a node and of its administrators.",
+    "audit": "What administrators did: show, verify.",
     "bench": "Measure this machine.",
 }
 

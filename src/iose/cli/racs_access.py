@@ -6,12 +6,16 @@ certificate in its ``pki`` folder.
 """
 
 import asyncio
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import unquote, urlsplit
 
 import typer
 
+from iose.cli.output import warn
 from iose.client.racs import BlockingRacsClient
 from iose.runtime.channel import Result, read_list
 from iose.runtime.config import NodeConfig, parse_address
@@ -28,6 +32,7 @@ __all__ = [
     "ServerOption",
     "open_reader",
     "resolve_racs",
+    "with_server",
 ]
 
 SCHEME: Final = "racs://"
@@ -52,6 +57,42 @@ LegacyOption = Annotated[
     bool,
     typer.Option("--legacy", help="For the author's own server: TLS 1.2, no forward secrecy."),
 ]
+
+InsecureOption = Annotated[
+    bool, typer.Option("--insecure", help="Take any server; for experiments only.")
+]
+_SERVER_OPTIONS: Final = (
+    ("data", DataOption, None),
+    ("server", ServerOption, None),
+    ("pki", PkiOption, None),
+    ("server_name", ServerNameOption, None),
+    ("is_legacy", LegacyOption, False),
+    ("is_unverified", InsecureOption, False),
+)
+
+
+def with_server(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with the options that choose a server.
+
+    Args:
+        command: Its first parameter is the ``RacsEndpoint`` chosen; the command line does not
+            see it.
+    """
+
+    @wraps(command)
+    def work(*arguments: object, **options: object) -> None:
+        chosen: dict[str, Any] = {name: options.pop(name) for name, _, _ in _SERVER_OPTIONS}
+        command(resolve_racs(**chosen), *arguments, **options)
+
+    own = list(inspect.signature(command).parameters.values())[1:]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, kind, default in _SERVER_OPTIONS
+    ]
+    parameters = [*own, *more]
+    work.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer asks for it
+    work.__annotations__ = {one.name: one.annotation for one in parameters}
+    return work
 
 
 def resolve_racs(
@@ -80,6 +121,8 @@ def resolve_racs(
     """
     folder = DataFolder(NodeConfig(data=str(data or "")).folder)
     host, port = _parse_server(server) if server is not None else _local_server(_status(folder))
+    if is_unverified:
+        warn("the server is not verified: who sits between reads and changes everything")
     own = pki if pki is not None else folder.path / "pki"
     for name in (CERTIFICATE, KEY) if is_unverified else (CERTIFICATE, KEY, CA):
         if not (own / name).is_file():

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``iose racs``: elements through the administration plane of a node, ours or the author's.
+
+One command is one session: what it powered on loses its power when it ends.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Annotated, Final, Literal
+
+import typer
+
+from iose.cli.output import error_document, print_json, print_table
+from iose.cli.racs_access import with_server
+from iose.cli.racs_console import run, shell
+from iose.client.racs import BlockingRacsClient, ElementName
+from iose.globalplatform.status import explain
+from iose.iso7816.apdu import ResponseApdu
+from iose.iso7816.status import StatusWord, StatusWordError
+from iose.transport.errors import TransportError
+from iose.transport.racs_client import RacsEndpoint
+from iose.wire.errors import IoseError
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="List, power, reset elements, send APDUs, by the administration plane of a node.",
+)
+app.command()(shell)
+app.command()(run)
+
+HEADER_SIZE: Final = 4
+STDIN: Final = "-"
+COMMENT: Final = "//"
+HEX_SEPARATORS: Final = str.maketrans("", "", ":-_ \t")
+FETCH_SIZE: Final = range(4, 5)
+STATUS_SIZE: Final = range(2, 3)
+APDU_SIZE: Final = range(4, 65_545)  # extended, with both lengths
+SW1_MORE: Final = (0x61, 0x9F)
+GET_RESPONSE: Final = bytes.fromhex("00C00000")
+ANSWER_PARTS_LIMIT: Final = 600
+
+ElementArgument = Annotated[str, typer.Argument(help="SEID or SEN of the element.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command("list")
+@with_server
+def list_elements(
+    endpoint: RacsEndpoint,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List the elements you may see, aliases included, and their names on the service plane."""
+    with BlockingRacsClient(endpoint) as client:
+        rows = [(seid, name or ElementName("")) for seid, name in client.names()]
+    if as_json:
+        elements = [{"seid": seid, "sen": name.sen, "aid": name.aid} for seid, name in rows]
+        print_json({"server": endpoint.address, "elements": elements})
+    else:
+        print_table(("SEID", "SEN", "AID"), ([seid, name.sen, name.aid] for seid, name in rows))
+
+
+@app.command()
+@with_server
+def power(
+    endpoint: RacsEndpoint,
+    element: ElementArgument,
+    state: Annotated[
+        Literal["on", "off"],
+        typer.Argument(help="on: see whether it starts; off: cut it off, and who holds it."),
+    ],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Power an element on and off again, to see that it starts; or only off.
+
+    Off lets a free element be; another session's needs the right preempt.
+    """
+    with BlockingRacsClient(endpoint) as client:
+        seid = client.seid_of(element)
+        if state == "on":
+            client.power_on(seid)
+        client.shutdown(seid)
+    if as_json:
+        print_json({"server": endpoint.address, "seid": seid, "power": state, "done": True})
+    else:
+        print(f"{seid} starts" if state == "on" else f"{seid} is off")
+
+
+@app.command()
+@with_server
+def reset(
+    endpoint: RacsEndpoint,
+    element: ElementArgument,
+    *,
+    warm: Annotated[bool, typer.Option("--warm", help="Keep the power.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Power an element on, reset it, power it off."""
+    with BlockingRacsClient(endpoint) as client, _powered(client, element) as seid:
+        client.reset(seid, is_warm=warm)
+    if as_json:
+        print_json({"server": endpoint.address, "seid": seid, "warm": warm, "done": True})
+    else:
+        print(f"{seid} was reset")
+
+
+@app.command()
+@with_server
+def sen(
+    endpoint: RacsEndpoint,
+    element: ElementArgument,
+    name: Annotated[
+        str | None, typer.Argument(help="The name to give it; null takes it off the service plane.")
+    ] = None,
+    *,
+    aid: Annotated[str, typer.Option("--aid", help="Applet that TLS clients get, in hex.")] = "",
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Forget the name that was given; the ATR's holds.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show or change the name by which TLS clients reach an element.
+
+    Raises:
+        BadParameter: The options do not go together.
+    """
+    if (aid and name is None) or (clear and name is not None):
+        raise typer.BadParameter("--aid goes with a name, --clear with none")
+    with BlockingRacsClient(endpoint) as client:
+        seid = client.seid_of(element)
+        is_change = name is not None or clear
+        found = client.sen(seid, name, aid) if is_change else client.get_sen(seid)
+    shown = found or ElementName("")
+    if as_json:
+        document = {"server": endpoint.address, "seid": seid, "sen": shown.sen, "aid": shown.aid}
+        print_json(document)
+    else:
+        print_table(("SEID", "SEN", "AID"), ([seid, shown.sen, shown.aid],))
+
+
+@app.command()
+@with_server
+def apdu(  # noqa: PLR0913  # every option of the command line
+    endpoint: RacsEndpoint,
+    element: ElementArgument,
+    commands: Annotated[
+        list[str], typer.Argument(help="Commands in hex, sent in order; - reads them from stdin.")
+    ],
+    *,
+    more: Annotated[
+        bool, typer.Option("--more", help="Fetch the rest of answers that end with 61xx or 9Fxx.")
+    ] = False,
+    fetch: Annotated[
+        str, typer.Option("--fetch", help="Header of that fetching, 8 hex digits.")
+    ] = "",
+    expected: Annotated[
+        str, typer.Option("--continue", help="Stop, and fail, at any other status word.")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Power an element on, send commands in order, power it off.
+
+    Prints each answer: its data, its status word, and what that means. A status word is no
+    failure unless --continue says so.
+
+    Raises:
+        BadParameter: Something is not in hex, or too short.
+        StatusWordError: A status word is not the one asked for.
+        IoseError: The server refused, or could not be reached; the answers so far are printed.
+    """
+    plan = list(_apdus(commands))
+    header = _hex(fetch, "--fetch", FETCH_SIZE) if fetch else None
+    wanted = None
+    if expected:
+        wanted = StatusWord(int.from_bytes(_hex(expected, "--continue", STATUS_SIZE), "big"))
+    exchanges: list[dict[str, str]] = []
+    failure: IoseError | None = None
+    try:
+        with BlockingRacsClient(endpoint) as client, _powered(client, element) as seid:
+            for command in plan:
+                answer = _exchange(client, seid, command, header, is_whole=more or bool(fetch))
+                exchanges.append(_shown(command, answer))
+                if not as_json:
+                    _print_exchange(exchanges[-1])
+                if wanted is not None and answer.status != wanted:
+                    message = f"expected status word {wanted}, found {answer.status}"
+                    raise StatusWordError(answer.status, message)
+    except IoseError as fault:
+        failure = fault
+    if as_json:
+        error = None if failure is None else error_document(failure)
+        print_json({"server": endpoint.address, "exchanges": exchanges, "error": error})
+    if failure is not None:
+        raise failure
+
+
+@contextmanager
+def _powered(client: BlockingRacsClient, element: str) -> Iterator[str]:
+    """Give the SEID of an element that is powered on while the block runs."""
+    seid = client.seid_of(element)
+    client.power_on(seid)
+    try:
+        yield seid
+    finally:
+        with suppress(TransportError):  # the end of the session does the same
+            client.shutdown(seid)
+
+
+def _exchange(
+    client: BlockingRacsClient, seid: str, command: bytes, header: bytes | None, *, is_whole: bool
+) -> ResponseApdu:
+    if not is_whole:
+        return ResponseApdu.decode(client.apdu(seid, command))
+    more = SW1_MORE[0]
+    data = b""
+    for _ in range(ANSWER_PARTS_LIMIT):
+        answer = ResponseApdu.decode(client.apdu(seid, command, more=more, fetch=header))
+        data += answer.data
+        if answer.status.sw1 not in SW1_MORE:
+            return ResponseApdu(data, answer.status)
+        more = answer.status.sw1  # 9F: the server was told of 61 only
+        command = (header or GET_RESPONSE) + bytes((answer.status.sw2,))
+    raise StatusWordError(StatusWord(more << 8), "the answer does not end")
+
+
+def _apdus(texts: list[str]) -> Iterator[bytes]:
+    for text in texts:
+        if text != STDIN:
+            yield _hex(text, "a command", APDU_SIZE)
+            continue
+        for line in sys.stdin:
+            if (stripped := line.strip()) and not stripped.startswith(COMMENT):
+                yield _hex(stripped, "a command", APDU_SIZE)
+
+
+def _hex(text: str, what: str, sizes: range) -> bytes:
+    """Return the bytes of hex digits; what they are is never repeated: it may be a PIN.
+
+    Raises:
+        BadParameter: They are no hex, or too few or too many.
+    """
+    try:
+        data = bytes.fromhex(text.translate(HEX_SEPARATORS))
+    except ValueError:
+        raise typer.BadParameter(f"{what} is written in hex") from None
+    if len(data) not in sizes:
+        raise typer.BadParameter(f"{what} has {sizes[0]} bytes or more, found {len(data)}")
+    return data
+
+
+def _shown(command: bytes, answer: ResponseApdu) -> dict[str, str]:
+    return {
+        "header": command[:HEADER_SIZE].hex().upper(),  # the rest may hold a PIN
+        "data": answer.data.hex().upper(),
+        "status": str(answer.status),
+        "meaning": explain(answer.status, command[1]),
+    }
+
+
+def _print_exchange(exchange: dict[str, str]) -> None:
+    data = f"{exchange['data']} " if exchange["data"] else ""
+    print(f"{data}{exchange['status']}  {exchange['meaning']}".rstrip(), flush=True)
