@@ -43,7 +43,7 @@ def certify(
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     as_json: JsonOption = False,
 ) -> None:
-    """Certify the application key of an element, so that its users can attest it.
+    """Certify an element's key, so that its users can attest it.
 
     The element takes one certificate in its life. Users get the provider's public key, and verify
     with iose attest --ca.

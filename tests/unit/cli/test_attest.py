@@ -145,6 +145,14 @@ def test_an_element_whose_host_can_sign_is_warned_of(terminal):
     assert err.startswith("warning: this element does not state what it is")
 
 
+def test_a_private_key_on_the_command_line_is_not_repeated(terminal):
+    for given in (
+        ("element", "certify", terminal.uri, "--ca-key", PRIVATE.hex()),
+        ("attest", terminal.uri, "--ca", PRIVATE.hex()),
+    ):
+        assert terminal(*given)[0] == 1  # and Terminal looks for it in what was printed
+
+
 @pytest.mark.parametrize("content", ["", "zz" * 32, "00" * 32, "11" * 31, "-----BEGIN X-----\n"])
 def test_a_file_without_a_private_key_is_refused(terminal, content):
     status, _, err = terminal(
