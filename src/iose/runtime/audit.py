@@ -20,7 +20,15 @@ from typing import Final
 
 import structlog
 
-from iose.runtime.audit_chain import TORN_PREFIX, Head, file_name, log_files, next_line, whole_part
+from iose.runtime.audit_chain import (
+    LOCK_NAME,
+    TORN_PREFIX,
+    Head,
+    file_name,
+    log_files,
+    next_line,
+    whole_part,
+)
 from iose.runtime.folder import PRIVATE_FILE, PRIVATE_FOLDER, sync_folder
 from iose.runtime.pki import wall_clock
 from iose.servers.racs.audit import AuditError, AuditEvent, AuditOutcome
@@ -60,8 +68,8 @@ class FileAuditLog:
         file_limit: int = FILE_LIMIT,
         now: Callable[[], datetime] = wall_clock,
     ) -> None:
-        self._files = _LogFiles(folder, file_limit)
         self._now = now
+        self._files = _LogFiles(folder, file_limit, self._time)
         self._queue: deque[_Entry] = deque()
         self._wake = threading.Condition()
         self._waiting = 0
@@ -216,10 +224,11 @@ def _tell(batch: list[_Entry], numbers: list[int], fault: str) -> None:
 class _LogFiles:
     """The files, opened when they are first written; used by one thread."""
 
-    def __init__(self, folder: Path, file_limit: int) -> None:
+    def __init__(self, folder: Path, file_limit: int, time_text: Callable[[], str]) -> None:
         self.head = Head()
         self._folder = folder
         self._file_limit = file_limit
+        self._time_text = time_text
         self._lock: int | None = None
         self._file: int | None = None
         self._size = 0
@@ -300,7 +309,7 @@ class _LogFiles:
         if self._lock is not None:
             return self._recovered
         self._folder.mkdir(PRIVATE_FOLDER, exist_ok=True)
-        lock = _open_file(self._folder / "lock")
+        lock = _open_file(self._folder / LOCK_NAME)
         try:
             _wait_lock(lock)
             self._recovered = self._recover()
@@ -336,7 +345,7 @@ class _LogFiles:
         if not torn:
             return []
         log.warning("audit.recovered", cut=len(torn), after=self.head.sequence)
-        return [{"kind": "recovered", "cut": len(torn)}]
+        return [{"time": self._time_text(), "kind": "recovered", "cut": len(torn)}]
 
     def _set_aside(self, torn: bytes) -> None:
         """Keep what is cut, if there is more of it than one line that was being written."""

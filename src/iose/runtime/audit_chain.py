@@ -5,6 +5,7 @@ Each line names the SHA-256 of the line before it, over all its bytes and over t
 files, so that a line cannot be changed, moved or taken out unseen. ``audit`` writes them.
 """
 
+import fcntl
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from iose.crypto.pyca import PycaCrypto
 from iose.runtime.errors import ConfigurationError
 
 DIGEST_DIGITS: Final = 64
+LOCK_NAME: Final = "lock"
 SUFFIX: Final = ".jsonl"
 NAME_DIGITS: Final = 12  # names sort as their numbers do
 TORN_PREFIX: Final = "torn-"
@@ -116,6 +118,27 @@ def whole_part(content: bytes) -> tuple[int, Head | None]:
         head = link
         offset += len(line)
     return offset, head
+
+
+def last_head(folder: Path) -> Head:
+    """Return the newest line of a log, which may be written to meanwhile."""
+    for path in reversed(log_files(folder)):
+        head = whole_part(path.read_bytes())[1]
+        if head is not None:
+            return head
+    return Head()
+
+
+def is_written(folder: Path) -> bool:
+    """Return whether a process holds a log for writing now."""
+    try:
+        with (folder / LOCK_NAME).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def read_entries(folder: Path) -> Iterator[dict[str, object]]:

@@ -97,6 +97,15 @@ class Pki:
         """Folder of every certificate made here."""
         return self.path / "issued"
 
+    @property
+    def authority(self) -> bytes:
+        """The authority's own certificate in PEM.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
+        return self._read("ca.pem")
+
     def exists(self) -> bool:
         """Return whether there is an authority."""
         return self.path.exists()
