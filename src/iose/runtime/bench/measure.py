@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from iose.runtime.bench.administration import administration_rows
 from iose.runtime.bench.many_clients import crowd_rows, rate_row
 from iose.runtime.bench.one_client import one_client_rows
 from iose.runtime.bench.openssl_client import load_openssl, openssl_version
@@ -30,6 +31,7 @@ def run(plan: Plan, notify: Callable[[str], None]) -> Report:
         folder = Path(name)
         with running_node(folder / "first", 1) as node:
             report.rows.extend(one_client_rows(library, node, plan, notify))
+            report.rows.extend(administration_rows(node, plan, notify))
         notify(f"handshakes of {plan.clients} clients")
         with running_node(folder / "many", plan.elements) as node:
             report.rows.append(rate_row(library, node, plan))

@@ -30,6 +30,7 @@ _COMMAND_LINE = "from iose.cli.main import main; main()"
 class Element:
     """What a client needs to call one element."""
 
+    seid: str
     name: str
     identity: bytes
     key: bytes
@@ -42,12 +43,16 @@ class Node:
     Attributes:
         process: The supervisor; the other processes are its descendants.
         address: Where the front listens.
+        racs: Where the administration plane listens; None without one.
+        pki: Folder with the operator's certificate; None without an administration plane.
         elements: All its elements, in the node's order.
         ready_s: Time from start to the line that says everything listens, in seconds.
     """
 
     process: "subprocess.Popen[str]"
     address: tuple[str, int]
+    racs: tuple[str, int] | None
+    pki: Path | None
     elements: tuple[Element, ...]
     ready_s: float
 
@@ -65,6 +70,7 @@ def running_node(folder: Path, elements: int) -> Iterator[Node]:
     """
     command = [sys.executable, "-c", _COMMAND_LINE, "up", "--json", "--data", str(folder)]
     command += ["--elements", str(elements), "--front", f"{LOOPBACK}:0"]
+    command += ["--racs", f"{LOOPBACK}:0"]
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as log:  # a pipe nobody reads would fill up
         process = subprocess.Popen(
@@ -84,16 +90,29 @@ def running_node(folder: Path, elements: int) -> Iterator[Node]:
 
 def _node(process: "subprocess.Popen[str]", ready: dict[str, object], ready_s: float) -> Node:
     listed = ready["elements"]
-    host, _, port = str(ready["front"]).rpartition(":")
     elements = tuple(
         Element(
+            seid=entry["seid"],
             name=entry["sen"],
             identity=entry["psk_identity"].encode(),
             key=bytes.fromhex(urlsplit(entry["uri"]).password or ""),
         )
         for entry in (listed if isinstance(listed, list) else [])
     )
-    return Node(process, (host, int(port)), elements, ready_s)
+    front, racs, pki = ready["front"], ready.get("racs"), ready.get("pki")
+    return Node(
+        process,
+        _address(front),
+        _address(racs) if racs else None,
+        Path(str(pki)) if pki else None,
+        elements,
+        ready_s,
+    )
+
+
+def _address(text: object) -> tuple[str, int]:
+    host, _, port = str(text).rpartition(":")
+    return host, int(port)
 
 
 @contextlib.contextmanager
