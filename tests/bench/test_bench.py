@@ -65,8 +65,9 @@ def test_every_row_is_measured_on_this_machine():
     document = json.loads(json.dumps(run(plan, notices.append).to_json()))
     rows = {row["id"]: row for row in document["rows"]}
     assert list(rows) == [
-        "handshake", "command", "signature", "racs_list", "racs_apdu", "rate", "memory", "restart", "sessions"
+        "handshake", "command", "signature", "racs_list", "racs_apdu",
+        "rate", "memory", "restart", "sessions",
     ]  # fmt: skip
     assert rows["sessions"]["ours"]["value"] == 2
     assert all(row["ours"]["value"] > 0 for row in rows.values() if row["id"] != "memory")
-    assert len(notices) == 5
+    assert len(notices) == 6
