@@ -53,7 +53,10 @@ def list_elements(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """List the elements you may see, aliases included, and their names on the service plane."""
+    """List the elements you may see, and their names.
+
+    Each SEID has its line, aliases included.
+    """
     with BlockingRacsClient(endpoint) as client:
         rows = [(seid, name or ElementName("")) for seid, name in client.names()]
     if as_json:
@@ -75,9 +78,10 @@ def power(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Power an element on and off again, to see that it starts; or only off.
+    """See that an element starts, or switch it off.
 
-    Off lets a free element be; another session's needs the right preempt.
+    On powers it on and off again: what a session powers on goes off when it ends. Off lets a
+    free element be; another session's needs the right preempt.
     """
     with BlockingRacsClient(endpoint) as client:
         seid = client.seid_of(element)
@@ -123,7 +127,7 @@ def sen(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show or change the name by which TLS clients reach an element.
+    """Show or change an element's name for TLS clients.
 
     Raises:
         BadParameter: The options do not go together.
@@ -162,7 +166,7 @@ def apdu(  # noqa: PLR0913  # every option of the command line
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Power an element on, send commands in order, power it off.
+    """Power an element on, send commands, power it off.
 
     Prints each answer: its data, its status word, and what that means. A status word is no
     failure unless --continue says so.

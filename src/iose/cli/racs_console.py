@@ -41,10 +41,10 @@ APPEND at the end of a line keeps its answer; without it only the last one is to
 
 @with_server
 def shell(endpoint: RacsEndpoint) -> None:
-    """Type requests: an empty line sends the lines before it, as one block.
+    """Type requests; an empty line sends them.
 
-    What a request powers on stays on until SHUTDOWN, or until you leave. Without a terminal,
-    lines are read from stdin; see iose racs run for scripts.
+    The lines before it go as one block. What a request powers on stays on until SHUTDOWN, or
+    until you leave. Without a terminal, lines are read from stdin; iose racs run is for scripts.
 
     Raises:
         IoseError: The server could not be reached.
@@ -70,9 +70,10 @@ def run(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Run a script: complete BEGIN … END blocks, one command per line, // before comments.
+    """Run a script of BEGIN … END blocks.
 
-    Prints every response. The exit status is 1 if one of them tells of a failure.
+    One command per line, // before comments. Prints every response. The exit status is 1 if one
+    of them tells of a failure.
 
     Raises:
         IoseError: The script is malformed, or the server could not be reached.

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reader of RACS Lite against a board of our own TLS engine."""
+
+import asyncio
+
+import pytest
+
+from iose.iso7816.apdu import CommandApdu
+from iose.iso7816.batch import BatchStep
+from iose.transport.errors import (
+    CardRemovedError,
+    NoCardError,
+    NoReaderError,
+    TransportError,
+)
+from iose.transport.racsl_client import RacslEndpoint, RacslReader
+from tests.support.racs_cards import ChunkCard, KeystoreCard
+from tests.support.racsl_board import PSK, RacslBoard
+
+SELECT = CommandApdu(0, 0xA4, 4, 0, bytes.fromhex("010203040500"))
+
+
+def run(work, process=None, **given):
+    async def main():
+        async with RacslBoard(process or ChunkCard().process, **given) as board:
+            reader = RacslReader(RacslEndpoint("127.0.0.1", board.port, PSK, "key2.com"))
+            await work(board, reader)
+            return board
+
+    return asyncio.run(main())
+
+
+def test_on_apdus_and_off_are_one_line_each():
+    async def work(_, reader):
+        connection = await reader.connect()
+        assert connection.atr == bytes.fromhex("3B08") + b"key2.com"
+        assert (await connection.transmit(SELECT)).status == 0x9000
+        assert await connection.transmit_raw(bytes.fromhex("00EE0000")) == b"\x6d\x00"
+        await connection.close()
+        await connection.close()
+
+    board = run(work)
+    assert board.said == ["on", "A 00A4040006010203040500", "A 00EE0000", "off"]
+    assert board.names == ["key2.com"]
+
+
+def test_a_batch_is_drained_and_stops_at_the_first_unexpected_status():
+    async def work(_, reader):
+        connection = await reader.connect()
+        plan = [
+            BatchStep(SELECT),
+            BatchStep(CommandApdu(0, 0xCA, 1, 0x2C)),
+            BatchStep(CommandApdu(0, 0xEE, 0, 0)),
+            BatchStep(SELECT),
+        ]
+        responses = await connection.transmit_batch(plan)
+        assert [(len(one.data), one.status) for one in responses] == [
+            (0, 0x9000),
+            (300, 0x9000),
+            (0, 0x6D00),
+        ]
+        assert connection.apdus == 5
+        await connection.close()
+
+    run(work, ChunkCard(0x9F).process)
+
+
+def test_a_reset_is_off_and_on():
+    async def work(_, reader):
+        connection = await reader.connect()
+        assert await connection.reset() == connection.atr
+        await connection.close()
+
+    assert run(work).said == ["on", "off", "on", "off"]
+
+
+def test_an_element_that_is_refused_is_no_card():
+    async def work(_, reader):
+        with pytest.raises(NoCardError):
+            await reader.connect()
+
+    run(work, is_busy=True)
+
+
+def test_a_wrong_key_is_told_with_the_next_step():
+    async def work(board, _):
+        endpoint = RacslEndpoint("127.0.0.1", board.port, bytes(32), "key2.com")
+        assert bytes(32).hex() not in repr(endpoint)
+        with pytest.raises(NoReaderError, match="refused the session") as caught:
+            await RacslReader(endpoint).connect()
+        assert "PSK" in caught.value.hint
+
+    run(work)
+
+
+def test_nobody_at_the_address_is_no_reader():
+    async def work(board, reader):
+        board._server.close()
+        with pytest.raises(NoReaderError, match="cannot connect"):
+            await reader.connect()
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"ERROR\r\n", TransportError),
+        (b"ERROR No Command!\r\n", TransportError),
+        (b"what?\r\n", CardRemovedError),
+        (b"OK\r\n", CardRemovedError),
+        (b"90\r\n", CardRemovedError),
+        (b"\xff\r\n", CardRemovedError),
+        (b"9" * 150_000, CardRemovedError),
+    ],
+)
+def test_an_answer_that_is_none_closes_the_session(answer, error):
+    async def work(board, reader):
+        connection = await reader.connect()
+        board.answers.append(answer)
+        with pytest.raises(error):
+            await connection.transmit(SELECT)
+        with pytest.raises(CardRemovedError, match="closed"):
+            await connection.transmit(SELECT)
+        await connection.close()
+
+    run(work)
+
+
+def test_a_board_that_goes_away_is_a_card_removed():
+    async def work(board, reader):
+        connection = await reader.connect()
+        board.cut()
+        with pytest.raises(CardRemovedError):
+            await connection.transmit(SELECT)
+        await connection.close()
+
+    run(work)
+
+
+def test_a_card_that_never_ends_its_answer_is_given_up():
+    card = KeystoreCard()
+    card.process = lambda _: b"\x61\x01"
+
+    async def work(_, reader):
+        connection = await reader.connect()
+        with pytest.raises(TransportError, match="does not end"):
+            await connection.transmit_batch([BatchStep(SELECT)])
+        await connection.close()
+
+    run(work, card.process)
