@@ -160,7 +160,7 @@ def test_the_package_must_be_the_one_expected(users, monkeypatch):
     monkeypatch.setattr(InstanceContext, "facts", lambda _self: FACTS)
     element = certified()
     attestation = users.connect_to(element).attest(AUTHORITY, package_hash=FACTS.package_hash)
-    assert any("package you expect" in point for point in attestation.verified())
+    assert any("the package you expect" in point for point in attestation.verified())
     assert not any("package" in point for point in attestation.not_verified())
     client = users.connect_to(element)
     with pytest.raises(AttestationError, match="another package: 00010203"):

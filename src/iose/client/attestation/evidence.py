@@ -143,7 +143,7 @@ def not_proved_offline(evidence: Evidence) -> tuple[str, ...]:
     return (
         "that the saver's session was with the element: exporter value and proof digest are of a "
         "session whose secret only its two ends knew",
-        f"when it was: {evidence.saved_at} is the saver's word, unless you gave the challenge",
+        f"when it was: {evidence.saved_at} is what the saver wrote",
         "that it is still so",
     )
 

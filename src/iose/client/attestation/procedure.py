@@ -194,6 +194,7 @@ async def _prove(dialogue: Dialogue, public: bytes, challenge: bytes) -> tuple[b
 async def _statement(
     dialogue: Dialogue, expected: Expectations, public: bytes, challenge: bytes
 ) -> SignedStatement:
+    exporter = dialogue.export(EXPORTER_LABEL, EXPORTER_SIZE)
     try:
         count, first = await dialogue.exchange(begin_statement(challenge))
     except SessionClosedError as end:
@@ -203,7 +204,6 @@ async def _statement(
     pieces = [first]
     for index in range(1, count):
         pieces.append(await dialogue.exchange(statement_piece(index)))
-    exporter = dialogue.export(EXPORTER_LABEL, EXPORTER_SIZE)
     try:
         signed = SignedStatement.decode(b"".join(pieces))
         verify_statement(public, exporter, challenge, signed)

@@ -78,16 +78,16 @@ class Attestation:
         """Return what holds, one sentence each."""
         found = [
             "the authority certified the application key",
-            "who holds that key is at the other end of this very session: it signed our challenge "
-            "with the session's secret",
+            "whoever holds that key is at the other end of this very session: it signed our "
+            "challenge together with the session's secret",
         ]
         if (stated := self.statement) is not None:
             found.append(
-                f"the element itself says, for this session, that it is {text(stated.sen)}"
+                f"in a statement signed for this session it says that it is {text(stated.sen)}"
                 + (f", SEID {text(stated.seid)}" if stated.seid else "")
             )
             if self.expected.package_hash is not None:
-                found.append("its card says that the applet came in the package you expect")
+                found.append("the statement names the package you expect its applet to come from")
         return tuple(found)
 
     def not_verified(self) -> tuple[str, ...]:
