@@ -29,6 +29,11 @@ from iose.card.registry import Registry, RegistryEntry
 from iose.client import commands
 from iose.client.attestation import Attestation, Evidence, Expectations
 from iose.client.attestation.authority import load_authority, load_authority_key
+from iose.client.cap_file import read_cap, write_cap
+from iose.client.card.errors import CardManagementError
+from iose.client.card.information import decode_production
+from iose.client.card.inventory import decode_plain
+from iose.client.card.key_files import key_document, read_key_document
 from iose.client.credentials import CredentialsStore
 from iose.client.errors import (
     AnswerError,
@@ -37,6 +42,7 @@ from iose.client.errors import (
     HandshakeError,
     KeystoreError,
 )
+from iose.client.module import decode_module
 from iose.client.session import ElementSession
 from iose.client.signature import decode_signature
 from iose.client.uri import ElementUri, decode_psk
@@ -44,7 +50,9 @@ from iose.crypto import ec_keys, x509
 from iose.crypto.base import Curve
 from iose.crypto.errors import CryptoError
 from iose.crypto.pyca import PycaCrypto
-from iose.globalplatform.channel import InitiateAnswer
+from iose.globalplatform.channel import InitiateAnswer, ScpVariant
+from iose.globalplatform.commands import StatusScope
+from iose.globalplatform.keys import DEMO_KEYS
 from iose.globalplatform.life_cycle import Privilege
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
@@ -68,6 +76,7 @@ from iose.runtime.elements.archive import (
 from iose.runtime.elements.record import ElementRecord, Mark
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import DataFolder
+from iose.runtime.packages import shipped_packages
 from iose.tls import AlertReceived, ClientEngine, ServerEngine, TlsPeerError, messages
 from iose.wire.errors import DecodeError, IoseError, StoreError
 from tests.support.certificates import certified, request
@@ -273,7 +282,7 @@ _CONTENT = json.dumps(
 _ARCHIVE = _archive_of(_CONTENT)
 _CREDENTIALS = json.dumps(
     {
-        "version": 1,
+        "version": 2,
         "credentials": [
             {
                 "sen": "key1.com",
@@ -282,7 +291,15 @@ _CREDENTIALS = json.dumps(
                 "identity": "Client_identity",
                 "psk": "00" * 32,
                 "pending_psk": "11" * 32,
-            }
+            },
+            {
+                "sen": "key2.com",
+                "host": "localhost",
+                "port": 8888,
+                "identity": "Client_identity",
+                "psk": None,
+                "module": {"uri": "racs://host/se-1", "pki": "/pki", "pin": "30303030"},
+            },
         ],
     }
 ).encode()
@@ -413,6 +430,37 @@ def _answers() -> dict[str, Target]:
 
 _CERTIFIED = certified()
 TARGETS: dict[str, Target] = {
+    # --- card management, what the host reads
+    "CAP file": Target(
+        read_cap,
+        (DecodeError,),
+        (write_cap(shipped_packages()["tls-im"].load_file, "iose/tls_im"),),
+        ("client/cap_file.py read_cap",),
+    ),
+    "key file of a card": Target(
+        read_key_document,
+        (CardManagementError,),
+        (json.dumps(key_document(DEMO_KEYS, ScpVariant(3, 0x70))).encode(),),
+        ("client/card/key_files.py read_key_document",),
+    ),
+    "production data of a card": Target(
+        decode_production,
+        (),
+        (bytes(range(42)),),
+        ("client/card/information.py decode_production",),
+    ),
+    "applications of an older card": Target(
+        lambda data: decode_plain(data, StatusScope.APPLICATIONS),
+        (DecodeError,),
+        _hex("05010203040507040601020304050087 00"),
+        ("client/card/inventory.py decode_plain",),
+    ),
+    "load files of an older card": Target(
+        lambda data: decode_plain(data, StatusScope.LOAD_FILES_AND_MODULES),
+        (DecodeError,),
+        _hex("0501020304050100 01 06010203040500"),
+        ("client/card/inventory.py decode_plain",),
+    ),
     # --- X.509
     "certificate": Target(
         x509.decode_certificate,
@@ -785,6 +833,12 @@ TARGETS: dict[str, Target] = {
             b"racS://x%40y@h:1",
         ),
         ("client/uri.py ElementUri.decode",),
+    ),
+    "URI of a module": Target(
+        _text(lambda text: decode_module(text, pki=Path("/pki"))),
+        (ElementUriError,),
+        (b"racs://host:7777/se-1?aid=010203040800", b"racs://[::1]/x", b"keyS://a@b"),
+        ("client/module.py decode_module",),
     ),
     "PSK of a URI": Target(
         _text(decode_psk), (ElementUriError,), (b"00" * 32, b" ***"), ("client/uri.py decode_psk",)

@@ -5,13 +5,15 @@ Element hosts use it through ``TlsSeMaker``; tests and programs without a node c
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Final
 
 import structlog
 
 from iose.applet_api import AppletFactory, Package
-from iose.applet_commands.pins import ADMIN_TRIES, USER_TRIES, PinName
+from iose.applet_commands.pins import ADMIN_TRIES, USER_TRIES, PinName, random_pin
+from iose.applet_commands.psk import PSK_SIZE
 from iose.applets.security_domain import (
     DEFAULT_VARIANT,
     ISD_AID,
@@ -20,7 +22,7 @@ from iose.applets.security_domain import (
     SecurityDomainApplet,
     read_domain,
 )
-from iose.applets.tls_im import TlsIdentityApplet
+from iose.applets.tls_im import TlsIdentityApplet, read_module_secrets
 from iose.applets.tls_se import (
     TLS_SE_AID,
     CommandSet,
@@ -32,7 +34,12 @@ from iose.applets.tls_se import (
     read_secrets,
 )
 from iose.applets.tls_se.settings import CHIP_PIECE
-from iose.applets.tls_se.state import Name, Profile
+from iose.applets.tls_se.state import (
+    DEFAULT_GUEST_IDENTITY,
+    DEFAULT_IDENTITY,
+    Name,
+    Profile,
+)
 from iose.card.card_os import CardOs, CardServices, CardSettings
 from iose.card.contents import COPY_NAME, HISTORICAL_BYTES, shown_name
 from iose.card.refusals import CardFault
@@ -140,6 +147,43 @@ def _add_domain(card: CardOs, parameters: DomainParameters) -> None:
     card.add_domain(DOMAIN_MODULE, ISD_AID, parameters.encode(), loaded=loaded)
 
 
+def draw_instance_secrets(rng: Rng | None = None) -> dict[str, str]:
+    """Return secrets of a new TLS-SE instance, by the names ``read_secrets`` gives them."""
+    source = rng or OsRng()
+    return {
+        "psk": source.random_bytes(PSK_SIZE).hex(),
+        "psk_identity": _text(DEFAULT_IDENTITY),
+        "user_pin": _text(random_pin(source)),
+        "admin_pin": _text(random_pin(source)),
+        "guest_psk": source.random_bytes(PSK_SIZE).hex(),
+        "guest_psk_identity": _text(DEFAULT_GUEST_IDENTITY),
+    }
+
+
+def encode_instance(sen: str, seid: str, secrets: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """Return what a new TLS-SE instance is given: parameters of INSTALL, content of STORE DATA.
+
+    Until it has both it is not personalised, and what it drew itself is known to nobody.
+
+    Args:
+        sen: Its TLS server name.
+        seid: Name of its element on the administration plane.
+        secrets: What ``draw_instance_secrets`` returned.
+    """
+    first = Personalisation(sen.encode("ascii"), seid=seid.encode(), is_final=False)
+    final = replace(
+        first,
+        psk=bytes.fromhex(secrets["psk"]),
+        identity=secrets["psk_identity"].encode(),
+        user_pin=secrets["user_pin"].encode(),
+        admin_pin=secrets["admin_pin"].encode(),
+        guest_psk=bytes.fromhex(secrets["guest_psk"]),
+        guest_identity=secrets["guest_psk_identity"].encode(),
+        is_final=True,
+    )
+    return first.encode(), final.encode()
+
+
 class TlsSeMaker:
     """``ElementMaker`` of elements that come with the TLS-SE applet and its keystore."""
 
@@ -237,12 +281,18 @@ class TlsSeMaker:
                 "isd_mac": keys.mac.hex(),
                 "isd_dek": keys.dek.hex(),
             }
-        others = [entry.aid for entry in _servers(registry) if entry != default]
+        others: list[dict[str, str]] = [
+            {"aid": str(entry.aid), "sen": _sen(objects, entry.aid), **_secrets(objects, entry.aid)}
+            for entry in _servers(registry)
+            if entry != default
+        ]
+        for entry in registry.entries:
+            pins = read_module_secrets(objects, entry.aid)
+            if pins is not None and entry.module == IDENTITY_MODULE:
+                known = {"user_pin": _text(pins.user_pin), "admin_pin": _text(pins.admin_pin)}
+                others.append({"aid": str(entry.aid), **known})
         if others:
-            named["instances"] = [
-                {"aid": str(aid), "sen": _sen(objects, aid), **_secrets(objects, aid)}
-                for aid in others
-            ]
+            named["instances"] = others
         return named
 
     def rename(self, objects: Mapping[str, bytes], sen: str) -> dict[str, bytes | None]:

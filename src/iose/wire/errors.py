@@ -21,11 +21,14 @@ IoseError
 ├─ CredentialsError
 │  └─ MissingPskError
 ├─ KeystoreError
+├─ CardManagementError
 ├─ SessionError
 │  ├─ UnreachableError
 │  ├─ SessionTimeoutError
 │  ├─ SessionClosedError
 │  ├─ PskChangeError
+│  ├─ ModuleError
+│  │  └─ ModulePinError
 │  └─ HandshakeError
 │     ├─ AuthenticationError
 │     ├─ UnknownNameError
@@ -35,6 +38,7 @@ IoseError
 ├─ RuleError
 ├─ IdentityError
 ├─ RefusedError
+├─ HttpRefusedError
 ├─ AuditError
 ├─ QueueFullError
 ├─ ConfigurationError
