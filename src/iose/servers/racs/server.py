@@ -11,7 +11,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from iose.servers.holders import ElementHolders
 from iose.servers.racs.audit import AuditLog
@@ -28,6 +28,19 @@ from iose.servers.racs.users import Identity
 BACKLOG: Final = 256
 WATCH_STEPS: Final = 4  # how often in the shortest limit idle holders are looked for
 WATCH_STEP_LIMIT_S: Final = 5.0
+
+
+class PlaneConnection(Protocol):
+    """One connection of the administration plane, whatever it speaks."""
+
+    def drain(self) -> None:
+        """End soon: now between two requests, else when the request is answered."""
+
+    def abort(self) -> None:
+        """End now, whatever runs."""
+
+    async def finished(self) -> None:
+        """Return when everything is released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +117,7 @@ class RacsServer:
         self._is_revoked: Callable[[bytes], bool] = lambda _certificate: False
         self._opened = 0
         self._per_user: Counter[str] = Counter()
-        self._connections: dict[RacsConnection, None] = {}
+        self._connections: dict[PlaneConnection, None] = {}
         self._holds: dict[Hold, RacsSession] = {}
         self._watch: asyncio.TimerHandle | None = None
         self._servers: list[asyncio.Server] = []
@@ -198,14 +211,14 @@ class RacsServer:
 
     # --- for connections and sessions -----------------------------------------------------------
 
-    def add_connection(self, connection: RacsConnection) -> bool:
+    def add_connection(self, connection: PlaneConnection) -> bool:
         """Count a connection, unless there are too many."""
         if self.is_draining or len(self._connections) >= self.config.session_limit:
             return False
         self._connections[connection] = None
         return True
 
-    def remove_connection(self, connection: RacsConnection) -> None:
+    def remove_connection(self, connection: PlaneConnection) -> None:
         """Forget a connection that is over."""
         self._connections.pop(connection, None)
 
