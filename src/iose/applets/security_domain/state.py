@@ -25,7 +25,7 @@ DEMO_KEY: Final = bytes(range(0x40, 0x50))
 KEY_SIZE: Final = 16
 DIVERSIFICATION_DATA_SIZE: Final = 10
 SERIAL_SIZE: Final = 4
-SEQUENCE_SIZE: Final = 3
+SEQUENCE_SIZE: Final = 4  # one more than on the wire, so that the end can be told
 _KEY_TYPES: Final = (KeyType.DES3, KeyType.AES)
 _FLAGS: Final = (b"\x00", b"\x01")
 
