@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         HandshakeError,
         KeystoreError,
         MissingPskError,
+        ModuleError,
+        ModulePinError,
         PskChangeError,
         SessionClosedError,
         SessionError,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
         UnknownNameError,
         UnreachableError,
     )
+    from iose.client.module import HopModule, RacsModule
+    from iose.client.module_card import CardModule
     from iose.client.signature import lower_s, verify_signature
     from iose.client.uri import ElementUri
     from iose.crypto.base import Curve, HashAlgorithm
@@ -47,6 +51,7 @@ __all__ = [
     "Attestation",
     "AttestationError",
     "AuthenticationError",
+    "CardModule",
     "Credential",
     "CredentialsError",
     "CredentialsStore",
@@ -58,12 +63,16 @@ __all__ = [
     "ElementUriError",
     "HandshakeError",
     "HashAlgorithm",
+    "HopModule",
     "InvalidSignatureError",
     "IoseError",
     "KeystoreError",
     "LocalProtocolError",
     "MissingPskError",
+    "ModuleError",
+    "ModulePinError",
     "PskChangeError",
+    "RacsModule",
     "SessionClosedError",
     "SessionError",
     "SessionTimeoutError",
@@ -88,6 +97,8 @@ _HOMES = {
     ),
     "iose.client.blocking": ("Element", "connect"),
     "iose.client.credentials": ("Credential", "CredentialsStore"),
+    "iose.client.module": ("HopModule", "RacsModule"),
+    "iose.client.module_card": ("CardModule",),
     "iose.client.signature": ("lower_s", "verify_signature"),
     "iose.client.uri": ("ElementUri",),
     "iose.crypto.base": ("Curve", "HashAlgorithm"),

@@ -115,7 +115,7 @@ def _verify(pin: Pin, value: bytes) -> None:
         raise StatusWordError(StatusWord.PIN_WRONG | pin.tries_remaining)
 
 
-def random_pin(rng: Rng) -> bytes:
-    """Return eight characters that no eye confuses."""
+def random_pin(rng: Rng, size: int = PIN_SIZE) -> bytes:
+    """Return characters that no eye confuses."""
     letters = len(_PIN_LETTERS)
-    return bytes(_PIN_LETTERS[byte % letters] for byte in rng.random_bytes(PIN_SIZE))
+    return bytes(_PIN_LETTERS[byte % letters] for byte in rng.random_bytes(size))

@@ -2,9 +2,11 @@
 """``iose credentials``: the keys of elements someone uses. No command here prints a key."""
 
 import sys
+from dataclasses import replace
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -16,9 +18,11 @@ from iose.cli.call import (
     open_element,
 )
 from iose.cli.output import print_json, print_table, warn
+from iose.cli.racs_access import DataOption, PkiOption, open_reader, resolve_racs
 from iose.client.credentials import Credential, CredentialsStore
 from iose.client.dialogue import DEFAULT_TIMEOUT_S
 from iose.client.errors import CredentialsError, ElementUriError
+from iose.client.module import Module, RacsModule, decode_module
 from iose.client.uri import DEFAULT_IDENTITY, ElementUri, decode_psk
 
 app = typer.Typer(
@@ -32,7 +36,7 @@ FROM_STDIN = "-"
 
 
 @app.command(name="set")
-def set_(
+def set_(  # noqa: PLR0913  # options of a command
     uri: Annotated[str, typer.Argument(help="The element's URI; - reads it from stdin.")],
     *,
     identity: IdentityOption = None,
@@ -42,21 +46,47 @@ def set_(
     from_uri: Annotated[
         bool, typer.Option("--from-uri", help="Take the PSK that the URI holds.")
     ] = False,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            "--module",
+            help="The identity module that has the PSK: racs://host:port/SEID, the name of an"
+            " element of the local node, or another element's URI.",
+        ),
+    ] = None,
+    pin_file: Annotated[
+        Path | None, typer.Option("--pin-file", help="A file that holds the module's PIN.")
+    ] = None,
+    button: Annotated[
+        bool, typer.Option("--button", help="Have the other element wait for its button.")
+    ] = False,
+    pki: PkiOption = None,
+    data: DataOption = None,
     replaces: Annotated[
         bool, typer.Option("--replace", help="Forget another PSK that is kept for it.")
     ] = False,
 ) -> None:
-    """Keep the PSK of an element.
+    """Keep the PSK of an element, or where it is.
 
-    It is asked for at a terminal, read from stdin or a file, or taken from the URI.
+    It is asked for at a terminal, read from stdin or a file, or taken from the URI. With --module
+    it stays in an identity module, whose PIN is asked for or read the same way.
 
     Raises:
-        ElementUriError: The URI or the PSK is malformed.
+        ElementUriError: The URI, the PSK or the module is malformed.
         CredentialsError: The credentials, or the file with the PSK, cannot be used, or another
             PSK is kept.
+        IoseError: The element of the module cannot be found.
     """
     is_piped = uri == FROM_STDIN
     target = ElementUri.decode(sys.stdin.readline().strip() if is_piped else uri)
+    name = identity or target.identity or DEFAULT_IDENTITY
+    if module is not None:
+        if from_uri or psk_file is not None or target.psk is not None:
+            raise ElementUriError("found a PSK and --module", hint="leave one of them out")
+        place = _find_module(module, pin_file, is_confirmed=button, pki=pki, data=data)
+        _keep(Credential(target.address, identity=name, module=place), replaces=replaces)
+        print(f"kept the module of {target.address}, identity {name}: {place}")
+        return
     if from_uri:
         psk = target.psk
         if psk is None:
@@ -70,14 +100,13 @@ def set_(
         raise ElementUriError("the URI holds a PSK", hint="say --from-uri to keep that one")
     else:
         psk = _read_psk(target, psk_file)
-    name = identity or target.identity or DEFAULT_IDENTITY
     _keep(Credential(target.address, psk, identity=name), replaces=replaces)
     print(f"kept the PSK of {target.address}, identity {name}")
 
 
 @app.command(name="list")
 def list_(*, as_json: JsonOption = False) -> None:
-    """List the elements whose PSK is kept.
+    """List the elements whose PSK, or whose module, is kept.
 
     A change of PSK is pending while nobody knows yet which of two keys the element keeps.
 
@@ -95,6 +124,7 @@ def list_(*, as_json: JsonOption = False) -> None:
                         "port": one.address.port,
                         "identity": one.identity,
                         "change_pending": one.pending_psk is not None,
+                        "module": None if one.module is None else str(one.module),
                     }
                     for one in kept
                 ]
@@ -102,7 +132,7 @@ def list_(*, as_json: JsonOption = False) -> None:
         )
         return
     print_table(
-        ("name", "host", "port", "identity", "change of PSK"),
+        ("name", "host", "port", "identity", "change of PSK", "module"),
         [
             (
                 one.address.sen,
@@ -110,6 +140,7 @@ def list_(*, as_json: JsonOption = False) -> None:
                 str(one.address.port),
                 one.identity,
                 "-" if one.pending_psk is None else "pending",
+                _shown_module(one),
             )
             for one in kept
         ],
@@ -165,12 +196,47 @@ def _keep(credential: Credential, *, replaces: bool) -> None:
         )
 
 
+def _find_module(
+    text: str,
+    pin_file: Path | None,
+    *,
+    is_confirmed: bool,
+    pki: Path | None,
+    data: Path | None,
+) -> Module:
+    if "://" not in text:
+        name, _, query = text.partition("?")
+        reader = open_reader(name, data, pki=pki)
+        local = quote(reader.seid, safe="")
+        text = f"racs://{reader.endpoint.address}/{local}" + (f"?{query}" if query else "")
+    found = decode_module(text, pki=Path(), is_confirmed=is_confirmed)
+    if isinstance(found, RacsModule):
+        folder = resolve_racs(data, found.server, pki).certificate.parent.absolute()
+        return replace(found, pki=folder, pin=_read_text(pin_file, "PIN of the module: ").encode())
+    if found.uri.psk is not None:
+        warn(
+            "the PSK of the hop was on the command line, where the history keeps it",
+            f"iose credentials set '{found.uri.scheme}://{found.uri.address}/'",
+        )
+    return found
+
+
+def _shown_module(credential: Credential) -> str:
+    module = credential.module
+    if module is None:
+        return "-"
+    has_no_pin = isinstance(module, RacsModule) and module.pin is None
+    return f"{module} (its PIN was refused)" if has_no_pin else str(module)
+
+
 def _read_psk(target: ElementUri, psk_file: Path | None) -> bytes:
-    if psk_file is not None:
+    return decode_psk(_read_text(psk_file, f"PSK of {target.address}, 64 hexadecimal digits: "))
+
+
+def _read_text(file: Path | None, prompt: str) -> str:
+    if file is not None:
         try:
-            return decode_psk(psk_file.read_text(encoding="ascii", errors="replace"))
+            return file.read_text(encoding="ascii", errors="replace").strip()
         except OSError as fault:
-            raise CredentialsError(f"{psk_file}: {fault.strerror}") from None
-    if sys.stdin.isatty():
-        return decode_psk(getpass(f"PSK of {target.address}, 64 hexadecimal digits: "))
-    return decode_psk(sys.stdin.readline())
+            raise CredentialsError(f"{file}: {fault.strerror}") from None
+    return (getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline()).strip()

@@ -8,6 +8,7 @@ from typing import Final
 
 from iose.client.credentials import Credential, CredentialsStore
 from iose.client.errors import ElementUriError, MissingPskError
+from iose.client.module import Module, ModuleSession
 from iose.client.uri import DEFAULT_IDENTITY, ElementUri, decode_psk
 from iose.crypto.pyca import PycaCrypto
 from iose.tls.config import ClientConfig, EngineConfig, PreSharedKey
@@ -54,8 +55,8 @@ class Access:
     credential: Credential
     store: CredentialsStore = field(repr=False)
 
-    def client_config(self, psk: bytes) -> ClientConfig:
-        """Return what an engine needs to offer one of the keys."""
+    def client_config(self, psk: bytes | None) -> ClientConfig:
+        """Return what an engine needs to offer one of the keys, None for one that is elsewhere."""
         key = PreSharedKey(self.credential.identity.encode(), psk)
         return ClientConfig(_ENGINE, key, server_name=self.uri.sen)
 
@@ -64,6 +65,7 @@ def resolve_access(
     uri: ElementUri | str,
     *,
     psk: bytes | None = None,
+    module: Module | ModuleSession | None = None,
     identity: str | None = None,
     store: CredentialsStore | None = None,
     environment: Mapping[str, str] | None = None,
@@ -73,12 +75,14 @@ def resolve_access(
     Args:
         uri: The element. Its key comes after ``psk`` and before the store's.
         psk: The key, when the caller has it.
+        module: Who has the key, when the caller has not; not together with a key.
         identity: The PSK identity; None takes the URI's, the store's, or the usual one.
         store: The credentials; None takes this user's file.
         environment: Where IOSE_PSK, the last resort, is looked for; None is the process's own.
 
     Raises:
-        ElementUriError: The URI, or the key in the environment, is malformed.
+        ElementUriError: The URI, or the key in the environment, is malformed, or there are a key
+            and a module.
         MissingPskError: No key was found.
         CredentialsError: The credentials file cannot be used.
     """
@@ -86,6 +90,11 @@ def resolve_access(
     credentials = CredentialsStore() if store is None else store
     wanted = identity if identity is not None else parsed.identity
     given = psk if psk is not None else parsed.psk
+    if module is not None:
+        if given is not None:
+            raise ElementUriError("found a key and a module", hint="leave one of them out")
+        name = wanted or DEFAULT_IDENTITY
+        return Access(parsed, Credential(parsed.address, identity=name, module=module), credentials)
     if given is None:
         kept = credentials.find(parsed.address, wanted)
         if kept is not None:

@@ -13,6 +13,8 @@ from iose.client.codec import Command
 from iose.client.credentials import CredentialsStore
 from iose.client.dialogue import DEFAULT_TIMEOUT_S, Dialogue
 from iose.client.element import KeystoreElement
+from iose.client.module import Module, ModuleSession
+from iose.client.module_session import module_of
 from iose.client.uri import ElementUri
 
 T = TypeVar("T")
@@ -25,6 +27,7 @@ def connect_async(
     uri: ElementUri | str,
     *,
     psk: bytes | None = None,
+    module: Module | ModuleSession | None = None,
     identity: str | None = None,
     credentials: CredentialsStore | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
@@ -34,8 +37,9 @@ def connect_async(
     Arguments and errors are those of ``iose.connect``; what concerns the session itself is raised
     by ``open``.
     """
-    access = resolve_access(uri, psk=psk, identity=identity, store=credentials)
-    return AsyncElement(Dialogue(access, _open_stream, timeout_s))
+    access = resolve_access(uri, psk=psk, module=module, identity=identity, store=credentials)
+    computing = module_of(access, _open_stream, timeout_s, lambda session: session)
+    return AsyncElement(Dialogue(access, _open_stream, timeout_s, computing))
 
 
 class AsyncElement(KeystoreElement):

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The blocking form: an ``Element`` over a socket. It needs no event loop, and starts none."""
+"""The blocking form: an ``Element`` over a socket.
+
+It needs no event loop, and starts one, in a thread, only to reach an identity module.
+"""
 
 import select
 import socket
@@ -15,6 +18,8 @@ from iose.client.codec import Command
 from iose.client.credentials import CredentialsStore
 from iose.client.dialogue import DEFAULT_TIMEOUT_S, Dialogue
 from iose.client.element import KeystoreElement
+from iose.client.module import Module, ModuleSession
+from iose.client.module_session import module_of
 from iose.client.uri import ElementUri
 
 T = TypeVar("T")
@@ -26,6 +31,7 @@ def connect(
     uri: ElementUri | str,
     *,
     psk: bytes | None = None,
+    module: Module | ModuleSession | None = None,
     identity: str | None = None,
     credentials: CredentialsStore | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
@@ -37,6 +43,7 @@ def connect(
     Args:
         uri: As in ``keyS://key1.com@127.0.0.1:8888``; its commands are not sent.
         psk: The 32-byte key, when the caller has it.
+        module: Who has the key, when the caller has not.
         identity: The PSK identity, when it is not the usual one.
         credentials: Where keys are kept; None takes this user's file.
         timeout_s: Time for the handshake, and for each answer.
@@ -48,9 +55,11 @@ def connect(
         UnreachableError: Nothing answers at the host and port.
         SessionTimeoutError: The handshake takes too long.
         HandshakeError: The element refused; the subclass says why.
+        ModuleError: The module that has the key cannot be reached, or refuses.
     """
-    access = resolve_access(uri, psk=psk, identity=identity, store=credentials)
-    element = Element(Dialogue(access, _open_socket, timeout_s))
+    access = resolve_access(uri, psk=psk, module=module, identity=identity, store=credentials)
+    computing = module_of(access, _open_socket, timeout_s, _on_loop)
+    element = Element(Dialogue(access, _open_socket, timeout_s, computing))
     element.open()
     return element
 
@@ -193,6 +202,12 @@ def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise RuntimeError("a blocking link must not suspend")
+
+
+def _on_loop(module: ModuleSession) -> ModuleSession:
+    from iose.client.module_thread import ThreadedModule  # noqa: PLC0415  # few need asyncio
+
+    return ThreadedModule(module)
 
 
 class _SocketLink:

@@ -19,15 +19,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from iose.client.errors import CredentialsError, ElementUriError
+from iose.client.module import HopModule, Module, ModuleSession, RacsModule, decode_module
 from iose.client.uri import DEFAULT_IDENTITY, ElementAddress, ElementUri, decode_psk
 
 PATH_VARIABLE: Final = "IOSE_CREDENTIALS"
 FORMAT_VERSION: Final = 1
+MODULES_VERSION: Final = 2  # of a file that names a module: an older iose must not drop it
 MAX_FILE_SIZE: Final = 16 * 1024 * 1024  # some 60 000 elements; a larger file is not ours
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 LOCK_TIMEOUT_S: Final = 10.0  # who holds it writes one small file
 _LOCK_POLL_S: Final = 0.01
+_VERSIONS: Final = (FORMAT_VERSION, MODULES_VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +40,26 @@ class Credential:
     Attributes:
         address: The element.
         identity: The PSK identity it knows us by.
-        psk: The key; never printed.
+        psk: The key; never printed. None when a module has it.
         pending_psk: The key a change may have put in its place, until one of the two is confirmed.
+        module: Who has the key when we have not; only ``RacsModule`` and ``HopModule`` are kept.
     """
 
     address: ElementAddress
-    psk: bytes = field(repr=False)
+    psk: bytes | None = field(default=None, repr=False)
     identity: str = DEFAULT_IDENTITY
     pending_psk: bytes | None = field(default=None, repr=False)
+    module: Module | ModuleSession | None = None
 
     def __post_init__(self) -> None:
         """Check the values, as those of a URI are checked.
 
         Raises:
-            ElementUriError: A value is not one that a URI could hold.
+            ElementUriError: A value is not one that a URI could hold, or there is not one of key
+                and module.
         """
+        if (self.psk is None) is (self.module is None):
+            raise ElementUriError("expected a key or a module")
         for psk in self.candidates:
             ElementUri(
                 scheme="keyS",
@@ -63,8 +71,11 @@ class Credential:
             )
 
     @property
-    def candidates(self) -> tuple[bytes, ...]:
-        """The keys to try, the likelier first: a change whose answer was lost most often held."""
+    def candidates(self) -> tuple[bytes | None, ...]:
+        """The keys to try, the likelier first: a change whose answer was lost most often held.
+
+        None is a key that a module has.
+        """
         return (self.psk,) if self.pending_psk is None else (self.pending_psk, self.psk)
 
     def begin_change(self, new: bytes) -> "Credential":
@@ -124,7 +135,8 @@ class CredentialsStore:
         """Keep a credential, in place of the one of the same element and identity.
 
         Raises:
-            CredentialsError: The file cannot be used; it is unchanged.
+            CredentialsError: The file cannot be used, or the module is of no kind that is kept;
+                it is unchanged.
         """
         self._update(lambda kept: [*_others(kept, credential), credential])
 
@@ -288,44 +300,68 @@ def _others(kept: list[Credential], credential: Credential) -> Iterator[Credenti
 
 
 def _encode(credentials: list[Credential]) -> bytes:
-    entries = [
-        {
-            "sen": one.address.sen,
-            "host": one.address.host,
-            "port": one.address.port,
-            "identity": one.identity,
-            "psk": one.psk.hex(),
-            "pending_psk": None if one.pending_psk is None else one.pending_psk.hex(),
-        }
-        for one in credentials
-    ]
-    document = {"version": FORMAT_VERSION, "credentials": entries}
+    has_modules = any(one.module is not None for one in credentials)
+    version = MODULES_VERSION if has_modules else FORMAT_VERSION
+    document = {"version": version, "credentials": [_encode_entry(one) for one in credentials]}
     return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def _encode_entry(one: Credential) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "sen": one.address.sen,
+        "host": one.address.host,
+        "port": one.address.port,
+        "identity": one.identity,
+        "psk": None if one.psk is None else one.psk.hex(),
+        "pending_psk": None if one.pending_psk is None else one.pending_psk.hex(),
+    }
+    match one.module:
+        case RacsModule() as module:
+            pin = None if module.pin is None else module.pin.hex()
+            entry["module"] = {"uri": str(module), "pki": str(module.pki), "pin": pin}
+        case HopModule() as module:
+            entry["module"] = {"uri": module.uri.reveal(), "confirmed": module.is_confirmed}
+        case None:
+            pass
+        case _:
+            raise CredentialsError("only a module behind RACS, or a hop, can be kept")
+    return entry
 
 
 def _decode(path: Path, content: bytes) -> list[Credential]:
     kept = version = None
     with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError, ElementUriError):
         document = json.loads(content)  # a file cut at the size limit is no document
-        if (version := document["version"]) == FORMAT_VERSION:
+        if (version := document["version"]) in _VERSIONS:
             kept = [_decode_entry(entry) for entry in document["credentials"]]
     if kept is not None:
         return kept
-    if version in (None, FORMAT_VERSION):  # what went wrong is not repeated: it quotes keys
+    if version in (None, *_VERSIONS):  # what went wrong is not repeated: it quotes keys
         raise CredentialsError(
             f"{path}: not a credentials file", hint="move it away and set the credentials again"
         )
     raise CredentialsError(
-        f"{path}: expected version {FORMAT_VERSION}, found another",
+        f"{path}: expected version {MODULES_VERSION} or older, found another",
         hint="it was written by a newer iose: upgrade this one",
     )
 
 
 def _decode_entry(entry: dict[str, Any]) -> Credential:
-    pending = entry.get("pending_psk")
+    psk, pending, module = (entry.get(name) for name in ("psk", "pending_psk", "module"))
     return Credential(
         address=ElementAddress(entry["sen"], entry["host"], entry["port"]),
-        psk=decode_psk(entry["psk"]),
+        psk=None if psk is None else decode_psk(psk),
         identity=entry["identity"],
         pending_psk=None if pending is None else decode_psk(pending),
+        module=None if module is None else _decode_module(module),
+    )
+
+
+def _decode_module(entry: dict[str, Any]) -> Module:
+    pin = entry.get("pin")
+    return decode_module(
+        entry["uri"],
+        pki=Path(entry.get("pki", "")),
+        pin=None if pin is None else bytes.fromhex(pin),
+        is_confirmed=entry.get("confirmed", False) is True,
     )

@@ -18,6 +18,7 @@ from iose.client.errors import (
     CredentialsError,
     HandshakeError,
     KeystoreError,
+    ModuleError,
     PskChangeError,
     SessionClosedError,
     SessionError,
@@ -25,10 +26,12 @@ from iose.client.errors import (
     UnknownNameError,
     UnreachableError,
 )
+from iose.client.module import ModuleSession
 from iose.client.session import ElementSession
 from iose.client.syntax import syntax_of
 from iose.client.uri import PSK_SIZE
 from iose.crypto.pyca import PycaCrypto
+from iose.tls.events import BinderNeeded
 from iose.wire.errors import IoseError, LocalProtocolError
 
 T = TypeVar("T")
@@ -78,7 +81,13 @@ class Dialogue:
         LocalProtocolError: The timeout is not above 0, or more than a day.
     """
 
-    def __init__(self, access: Access, open_link: OpenLink, timeout_s: float) -> None:
+    def __init__(
+        self,
+        access: Access,
+        open_link: OpenLink,
+        timeout_s: float,
+        module: ModuleSession | None = None,
+    ) -> None:
         if not 0 < timeout_s <= MAX_TIMEOUT_S:
             raise LocalProtocolError(
                 f"expected a timeout above 0 and up to {MAX_TIMEOUT_S:g} s, found {timeout_s:g} s"
@@ -87,6 +96,7 @@ class Dialogue:
         self._credential = access.credential
         self._open_link = open_link
         self._timeout_s = timeout_s
+        self._module = module
         self._link: Link | None = None
         self._session: ElementSession | None = None
 
@@ -106,15 +116,17 @@ class Dialogue:
 
         Raises:
             SessionClosedError: The session is over.
+            AnswerError: The element said something nobody asked for.
         """
         session = self._session
-        if session is None or not session.is_open():
+        if session is None:
             raise SessionClosedError("the session is closed", command_sent=False)
         return session.export(label, size)
 
     def has_psk(self, psk: bytes) -> bool:
-        """Return whether sessions are opened with this key."""
-        return _CRYPTO.constant_time_equal(self._credential.psk, psk)
+        """Return whether sessions are opened with this key; never, when a module has it."""
+        own = self._credential.psk
+        return own is not None and _CRYPTO.constant_time_equal(own, psk)
 
     async def open(self) -> None:
         """Open a session; with two keys in question, settle which one holds.
@@ -123,6 +135,7 @@ class Dialogue:
             UnreachableError: Nothing answers at the host and port.
             SessionTimeoutError: The handshake takes too long.
             UnknownNameError: The node knows no such element; no other key is tried.
+            ModuleError: The module that has the key cannot be reached, or refuses.
             HandshakeError: The element refused; the subclass says why.
             CredentialsError: The key that holds cannot be written down.
         """
@@ -137,7 +150,7 @@ class Dialogue:
             except HandshakeError as refusal:
                 fault = refusal
                 continue
-            if self._credential.pending_psk is not None:
+            if psk is not None and self._credential.pending_psk is not None:
                 self._settle(self._credential.confirm(psk))
             return
         if fault is not None:
@@ -182,12 +195,17 @@ class Dialogue:
             SessionClosedError: The session is over; nothing was changed.
             CredentialsError: The keys cannot be written down, or another program wrote down others
                 meanwhile; nothing was changed.
+            ModuleError: A module has the PSK.
             LocalProtocolError: The new PSK is the old one, or is not 32 bytes.
             IoseError: One of these.
         """
         new = SystemRng().random_bytes(PSK_SIZE) if new is None else new
         settled = self._credential
         old = settled.psk
+        if old is None:
+            raise ModuleError(
+                "the PSK is in an identity module", hint="have the module's administrator change it"
+            )
         command = replace_psk(old, new)
         if _CRYPTO.constant_time_equal(old, new):
             raise LocalProtocolError("the new PSK is the old one")
@@ -210,7 +228,7 @@ class Dialogue:
                 f"which PSK the element keeps is not known yet: {fault}",
                 hint=f"both are in {self._access.store.path}; the next session settles it",
             ) from fault
-        if not _CRYPTO.constant_time_equal(self._credential.psk, new):
+        if not self.has_psk(new):
             raise PskChangeError(
                 "the element kept its old PSK", hint=syntax_of(command.line).if_closed
             ) from lost
@@ -227,7 +245,16 @@ class Dialogue:
             finally:
                 self._drop()
 
-    async def _open_with(self, psk: bytes) -> None:
+    async def _open_with(self, psk: bytes | None) -> None:
+        try:
+            if self._module is not None:
+                await self._module.open()
+            await self._connect(psk)
+        finally:
+            if self._module is not None:
+                await self._module.close()
+
+    async def _connect(self, psk: bytes | None) -> None:
         deadline = time.monotonic() + self._timeout_s
         uri = self._access.uri
         session = ElementSession(self._access.client_config(psk))
@@ -247,9 +274,11 @@ class Dialogue:
 
     async def _shake_hands(self, link: Link, session: ElementSession, deadline: float) -> None:
         try:
+            await self._compute(session)
             await _flush(link, session, deadline)
             while not session.is_open():
                 session.receive_data(await link.receive(_left(deadline)))
+                await self._compute(session)
                 await _flush(link, session, deadline)  # also the alert that says what is wrong
         except TimeoutError:
             raise SessionTimeoutError(
@@ -259,6 +288,15 @@ class Dialogue:
         except OSError:
             session.receive_data(b"")
             session.is_open()
+
+    async def _compute(self, session: ElementSession) -> None:
+        while (question := session.question) is not None and self._module is not None:
+            if isinstance(question, BinderNeeded):
+                session.answer(await self._module.binder(question.transcript_hash))
+            else:
+                secret = await self._module.handshake_secret(question.shared_secret)
+                await self._module.close()  # nobody else waits for it longer than need be
+                session.answer(secret)
 
     def _check_idle(self, link: Link, session: ElementSession) -> None:
         try:

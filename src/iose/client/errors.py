@@ -51,6 +51,14 @@ class ElementBusyError(HandshakeError):
     """The element serves another session, or has failed for now."""
 
 
+class ModuleError(SessionError):
+    """The identity module that holds the PSK cannot be reached, or refuses."""
+
+
+class ModulePinError(ModuleError):
+    """The module refused its PIN; it is not tried again."""
+
+
 class SessionClosedError(SessionError):
     """The element ended the session.
 

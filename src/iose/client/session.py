@@ -5,6 +5,7 @@ One command is one record; an answer ends with a line end and may take several r
 session ended is remembered and told, in the caller's words, by whoever asks next.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from iose.client.errors import (
@@ -20,7 +21,12 @@ from iose.tls import ClientEngine
 from iose.tls.config import ClientConfig
 from iose.tls.constants import AlertDescription
 from iose.tls.errors import AlertReceived, TlsPeerError
-from iose.tls.events import ApplicationData, PeerClosed
+from iose.tls.events import (
+    ApplicationData,
+    BinderNeeded,
+    HandshakeSecretNeeded,
+    PeerClosed,
+)
 from iose.wire.errors import IoseError, LocalProtocolError
 
 MAX_LINE_SIZE: Final = 16_384 - 2  # one record, line end included (RFC 8446 §5.1)
@@ -69,15 +75,19 @@ _REFUSALS: Final = {
 
 
 class ElementSession:
-    """A client's session; it starts at once, its ClientHello waits in ``data_to_send``."""
+    """A client's session; it starts at once, its ClientHello waits in ``data_to_send``.
+
+    With a PSK that is elsewhere it stops at each ``question`` until its ``answer``.
+    """
 
     def __init__(self, config: ClientConfig) -> None:
         self._engine = ClientEngine(config)
-        self._engine.start()
         self._was_open = False
+        self._question: BinderNeeded | HandshakeSecretNeeded | None = None
         self._line: bytes | None = None
         self._answer = bytearray()
         self._end: IoseError | None = None
+        self._run(lambda _: self._engine.start(), b"", is_over=False)
 
     @property
     def handshake_secret(self) -> bytes | None:
@@ -88,21 +98,39 @@ class ElementSession:
         """Return an exporter value of the session, without context (RFC 8446 §7.5).
 
         Raises:
+            SessionClosedError: The element ended the session.
+            AnswerError: The element said something nobody asked for.
             LocalProtocolError: The handshake is not complete.
         """
+        self.check_idle()
         return self._engine.export_keying_material(label, b"", size)
 
     def data_to_send(self) -> bytes:
         """Return bytes for the network, possibly none; also after an error."""
         return self._engine.data_to_send()
 
+    @property
+    def question(self) -> BinderNeeded | HandshakeSecretNeeded | None:
+        """What the module that holds the PSK is to compute next; the handshake waits for it."""
+        return self._question
+
+    def answer(self, computed: bytes) -> None:
+        """Give what the module computed for ``question``, 32 bytes."""
+        question, self._question = self._question, None
+        if isinstance(question, BinderNeeded):
+            self._run(self._engine.provide_binder, computed, is_over=False)
+        elif question is not None:
+            self._run(self._engine.provide_handshake_secret, computed, is_over=False)
+
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the network; none at all means that the other side closed."""
+        self._run(self._engine.receive_data, data, is_over=not data)
+
+    def _run(self, step: Callable[[bytes], None], data: bytes, *, is_over: bool) -> None:
         ended_by: AlertDescription | None = None
         fault: TlsPeerError | None = None
-        is_over = not data
         try:
-            self._engine.receive_data(data)
+            step(data)
         except AlertReceived as received:
             is_over, ended_by = True, received.alert
         except TlsPeerError as broken:
@@ -113,6 +141,8 @@ class ElementSession:
                 self._take(event.data)
             elif isinstance(event, PeerClosed):
                 is_over, ended_by = True, event.alert
+            elif isinstance(event, BinderNeeded | HandshakeSecretNeeded):
+                self._question = event
         if is_over and self._end is None:
             self._end = self._closed(fault) if self._was_open else _refused(ended_by, fault)
 

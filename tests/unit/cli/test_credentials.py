@@ -8,7 +8,10 @@ import pytest
 
 from iose.cli.main import run
 from iose.client.credentials import Credential, CredentialsStore
+from iose.client.module import HopModule, RacsModule
 from iose.client.uri import ElementUri
+from iose.iso7816.aid import Aid
+from iose.transport.racs_client import RacsEndpoint, RacsReader
 from tests.support.scripted_element import ScriptedElement, listening
 
 PSK = bytes(range(1, 33))
@@ -102,7 +105,7 @@ def test_the_list_shows_elements_and_no_keys(store, capfd):
     store.save(Credential(ADDRESS, bytes(32), identity="guest", pending_psk=PSK))
     assert run(["credentials", "list"]) == 0
     assert capfd.readouterr().out == (
-        "key1.com\thost\t8888\tClient_identity\t-\nkey1.com\thost\t8888\tguest\tpending\n"
+        "key1.com\thost\t8888\tClient_identity\t-\t-\nkey1.com\thost\t8888\tguest\tpending\t-\n"
     )
     assert run(["credentials", "list", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["credentials"][1] == {
@@ -111,6 +114,7 @@ def test_the_list_shows_elements_and_no_keys(store, capfd):
         "port": 8888,
         "identity": "guest",
         "change_pending": True,
+            "module": None,
     }
 
 
@@ -138,3 +142,95 @@ def test_a_key_is_changed_at_the_element_and_in_the_file(store):
         assert run(["credentials", "rotate", uri]) == 0
     assert store.find(address).candidates == (scripted.psk,)
     assert scripted.psk != PSK
+
+
+# --- keys that are in a module
+
+
+@pytest.fixture
+def pki(tmp_path):
+    folder = tmp_path / "pki"
+    folder.mkdir()
+    for name in ("user.pem", "user.key", "ca.pem"):
+        (folder / name).touch()
+    return folder
+
+
+def set_module(module, pki, *options):
+    return run(["credentials", "set", URI, "--module", module, "--pki", str(pki), *options])
+
+
+def test_a_module_is_kept_with_its_pin_and_listed_without(store, tmp_path, pki, capfd):
+    (tmp_path / "pin").write_text("4711\n")
+    place = "racs://host:7777/se-1?aid=010203040800"
+    assert set_module("racs://host/se-1", pki, "--pin-file", str(tmp_path / "pin")) == 0
+    kept = store.find(ADDRESS)
+    assert kept.module == RacsModule("host", 7777, "se-1", pki, pin=b"4711")
+    assert run(["credentials", "list"]) == 0
+    assert run(["credentials", "list", "--json"]) == 0
+    out = capfd.readouterr().out
+    assert out.count(place) == 3
+    assert "4711" not in out
+
+
+def test_a_pin_comes_from_a_pipe_or_a_terminal(store, pki, pipe, monkeypatch):
+    pipe("4711\n")
+    assert set_module("racs://host/se-1?aid=0102030405", pki) == 0
+    assert store.find(ADDRESS).module.aid == Aid.from_hex("0102030405")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("iose.cli.credentials.getpass", lambda _prompt: "12345678")
+    assert set_module("racs://host/se-1", pki, "--replace") == 0
+    assert store.find(ADDRESS).module.pin == b"12345678"
+
+
+def test_a_local_element_is_found_by_its_name(store, pki, pipe, monkeypatch):
+    endpoint = RacsEndpoint("::1", 7, pki / "user.pem", pki / "user.key", pki / "ca.pem")
+    reader = RacsReader(endpoint, "se-7")
+    monkeypatch.setattr("iose.cli.credentials.open_reader", lambda *_, **__: reader)
+    pipe("4711\n")
+    assert set_module("key7.com?aid=0102030405", pki) == 0
+    aid = Aid.from_hex("0102030405")
+    assert store.find(ADDRESS).module == RacsModule("::1", 7, "se-7", pki, aid, b"4711")
+
+
+def test_another_element_is_kept_as_a_hop(store, pki, capfd):
+    assert set_module("keyS://hop@host2:1", pki, "--button") == 0
+    assert store.find(ADDRESS).module == HopModule(
+        ElementUri.decode("keyS://hop@host2:1/"), is_confirmed=True
+    )
+    assert "hop@host2:1" in capfd.readouterr().out
+
+
+def test_a_hop_with_its_key_is_kept_and_warned_of(store, pki, capfd):
+    assert set_module(f"keyS://hop:{PSK.hex()}@host2:1", pki) == 0
+    assert store.find(ADDRESS).module.uri.psk == PSK
+    assert "on the command line" in capfd.readouterr().err
+
+
+def test_a_refused_pin_shows_in_the_list(store, pki, capfd):
+    store.save(Credential(ADDRESS, module=RacsModule("host", 7777, "se-1", pki)))
+    assert run(["credentials", "list"]) == 0
+    assert "its PIN was refused" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        ("racs://host/se-1", ("--from-uri",)),
+        ("racs://host/se-1", ("--psk-file", "x")),
+        ("racs://host/", ()),
+        ("ftp://host/se", ()),
+    ],
+)
+def test_wrong_modules_are_refused(store, pki, module, options, pipe):
+    pipe("4711\n")
+    assert set_module(module, pki, *options) != 0
+    assert store.find(ADDRESS) is None
+
+
+def test_a_module_without_certificates_or_with_a_wrong_pin_is_refused(store, pki, pipe):
+    pipe("123\n")
+    assert set_module("racs://host/se-1", pki) != 0
+    (pki / "ca.pem").unlink()
+    assert set_module("racs://host/se-1", pki) != 0
+    assert store.find(ADDRESS) is None

@@ -37,6 +37,8 @@ from iose.applets.tls_im.state import (
 )
 from iose.iso7816.aid import Aid
 
+USER_PIN_SIZE: Final = 4  # clients take a PIN of 4 characters for the user's (tls-im.md §2)
+
 
 @dataclass(frozen=True, slots=True)
 class ModulePersonalisation:
@@ -45,7 +47,7 @@ class ModulePersonalisation:
     Attributes:
         setting: Hardened, or as the published module 1.0.
         psk: 32 bytes; None leaves it to a later provisioning.
-        user_pin: At most 8 bytes; None draws one.
+        user_pin: At most 8 bytes; None draws 4 characters.
         admin_pin: 8 bytes; None draws one.
         handshake_limit: Handshake secrets between two right PINs of the administrator; 0 for no
             limit.
@@ -123,7 +125,7 @@ def personalise(
     )
     demo = given.uses_demo_secrets
     if given.user_pin or is_new:
-        user_pin = DEMO_USER_PIN if demo else random_pin(context.rng)
+        user_pin = DEMO_USER_PIN if demo else random_pin(context.rng, USER_PIN_SIZE)
         pins.user.update(given.user_pin or user_pin)
     if given.admin_pin or is_new:
         admin_pin = DEMO_ADMIN_PIN if demo else random_pin(context.rng)

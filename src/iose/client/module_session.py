@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a credential to the module that computes with its PSK, over RACS or over another element.
+
+A hop's own key may be in a module again; the chain is followed before anything is opened.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from iose.client.access import Access, resolve_access
+from iose.client.codec import Command
+from iose.client.commands import module_binder, module_handshake_secret
+from iose.client.dialogue import Dialogue, OpenLink
+from iose.client.errors import CredentialsError, KeystoreError, ModuleError
+from iose.client.module import HopModule, ModuleSession, RacsModule
+from iose.wire.errors import IoseError
+
+T = TypeVar("T")
+
+CHAIN_LIMIT: Final = 4  # each hop costs a handshake, and adds someone who can log in
+_REFUSED_HINT: Final = (
+    "has the hop a module's PSK (?A2, command set iose), and is the identity its owner's?"
+)
+
+OnLoop = Callable[[ModuleSession], ModuleSession]
+"""Gives a session that needs an event loop one, where there is none."""
+
+
+def module_of(
+    access: Access, open_link: OpenLink, timeout_s: float, on_loop: OnLoop, depth: int = 0
+) -> ModuleSession | None:
+    """Return who computes with the PSK of an access; None when we hold it ourselves.
+
+    Raises:
+        ModuleError: The chain of hops is too long, or leads back to itself.
+        CredentialsError: A PIN or the key of a hop is not known.
+        ElementUriError: The key in the environment is malformed.
+    """
+    module = access.credential.module
+    match module:
+        case None:
+            return None
+        case RacsModule():
+            return on_loop(_racs_session(module, access, timeout_s))
+        case HopModule():
+            if depth >= CHAIN_LIMIT:
+                raise ModuleError(
+                    f"the chain of modules is longer than {CHAIN_LIMIT} hops",
+                    hint="does it lead back to itself? iose credentials list shows it",
+                )
+            hop = resolve_access(module.uri, store=access.store)
+            inner = module_of(hop, open_link, timeout_s, on_loop, depth + 1)
+            dialogue = Dialogue(hop, open_link, timeout_s, inner)
+            return HopSession(dialogue, is_confirmed=module.is_confirmed)
+        case _:
+            return on_loop(module)
+
+
+class HopSession:
+    """A session with another element, which computes with a PSK it keeps (``ModuleSession``)."""
+
+    def __init__(self, dialogue: Dialogue, *, is_confirmed: bool) -> None:
+        self._dialogue = dialogue
+        self._is_confirmed = is_confirmed
+
+    async def open(self) -> None:
+        """Open the session with the hop.
+
+        Raises:
+            ModuleError: It does not open.
+        """
+        try:
+            await self._dialogue.open()
+        except IoseError as fault:
+            raise self._failed(fault) from fault
+
+    async def binder(self, transcript_hash: bytes) -> bytes:
+        """Return the binder over the hash of the truncated ClientHello.
+
+        Raises:
+            ModuleError: The hop is gone, or refuses.
+        """
+        return await self._ask(module_binder(transcript_hash))
+
+    async def handshake_secret(self, shared_secret: bytes) -> bytes:
+        """Return the handshake secret that follows from the ECDHE secret.
+
+        Raises:
+            ModuleError: The hop is gone, or refuses.
+        """
+        confirmed = self._is_confirmed
+        return await self._ask(module_handshake_secret(shared_secret, confirmed=confirmed))
+
+    async def close(self) -> None:
+        """Close the session with the hop."""
+        await self._dialogue.close()
+
+    async def _ask(self, command: Command[T]) -> T:
+        try:
+            return await self._dialogue.exchange(command)
+        except KeystoreError as fault:
+            raise ModuleError(
+                f"hop {self._dialogue.access.uri.address}: refuses to compute", hint=_REFUSED_HINT
+            ) from fault
+        except IoseError as fault:
+            raise self._failed(fault) from fault
+
+    def _failed(self, fault: IoseError) -> ModuleError:
+        if isinstance(fault, ModuleError):
+            return fault
+        return ModuleError(f"hop {self._dialogue.access.uri.address}: {fault}", hint=fault.hint)
+
+
+def _racs_session(module: RacsModule, access: Access, timeout_s: float) -> ModuleSession:
+    # what most clients never need, and takes long to import
+    from iose.client.module_card import CardModule  # noqa: PLC0415
+    from iose.transport.racs_client import RacsEndpoint, RacsReader  # noqa: PLC0415
+
+    if module.pin is None:
+        raise CredentialsError(
+            f"no PIN is kept for the module {module}, or the one kept was refused",
+            hint="set it again, with the right PIN: iose credentials set --module",
+        )
+    endpoint = RacsEndpoint(
+        module.host,
+        module.port,
+        module.pki / "user.pem",
+        module.pki / "user.key",
+        module.pki / "ca.pem",
+        answer_s=timeout_s,
+    )
+
+    def forget_pin() -> None:
+        forgotten = replace(access.credential, module=replace(module, pin=None))
+        access.store.replace(access.credential, forgotten)
+
+    reader = RacsReader(endpoint, module.seid, keeps_session=False)
+    return CardModule(reader, module.pin, module.aid, pin_refused=forget_pin, timeout_s=timeout_s)
