@@ -103,10 +103,9 @@ class ContentCommands:
             return run(command, channel)
         except DecodeError as error:
             self.abort()
-            is_header = error.offset in {P1_OFFSET, P2_OFFSET} and "P" in str(error)
-            raise StatusWordError(
-                StatusWord.WRONG_P1P2 if is_header else StatusWord.WRONG_DATA
-            ) from None
+            is_header = error.offset in {P1_OFFSET, P2_OFFSET}  # as the codecs say
+            status = StatusWord.WRONG_P1P2 if is_header else StatusWord.WRONG_DATA
+            raise StatusWordError(status) from None
         except StatusWordError:
             self.abort()
             raise

@@ -182,6 +182,7 @@ class SecurityDomainApplet:
             raise StatusWordError(StatusWord.SECURITY_STATUS_NOT_SATISFIED) from None
         try:
             response = self._carry_out(plain, channel)
+            self._state.store.commit()
         except StatusWordError as refusal:
             channel.wrap(ResponseApdu(status=refusal.status))  # the host counts answers, too
             raise
