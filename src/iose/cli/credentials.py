@@ -87,19 +87,7 @@ def set_(  # noqa: PLR0913  # options of a command
         _keep(Credential(target.address, identity=name, module=place), replaces=replaces)
         print(f"kept the module of {target.address}, identity {name}: {place}")
         return
-    if from_uri:
-        psk = target.psk
-        if psk is None:
-            raise ElementUriError("the URI holds no PSK", hint="leave --from-uri out")
-        if not is_piped:
-            warn(
-                "the PSK was on the command line, where the shell's history keeps it",
-                "pipe the URI instead: iose credentials set --from-uri -",
-            )
-    elif target.psk is not None:
-        raise ElementUriError("the URI holds a PSK", hint="say --from-uri to keep that one")
-    else:
-        psk = _read_psk(target, psk_file)
+    psk = _given_psk(target, psk_file, from_uri=from_uri, is_piped=is_piped)
     _keep(Credential(target.address, psk, identity=name), replaces=replaces)
     print(f"kept the PSK of {target.address}, identity {name}")
 
@@ -194,6 +182,23 @@ def _keep(credential: Credential, *, replaces: bool) -> None:
             f"another PSK is kept for {credential.address}, identity {credential.identity}",
             hint="if it no longer holds, say --replace: nobody else may know it",
         )
+
+
+def _given_psk(
+    target: ElementUri, psk_file: Path | None, *, from_uri: bool, is_piped: bool
+) -> bytes:
+    if not from_uri:
+        if target.psk is not None:
+            raise ElementUriError("the URI holds a PSK", hint="say --from-uri to keep that one")
+        return _read_psk(target, psk_file)
+    if target.psk is None:
+        raise ElementUriError("the URI holds no PSK", hint="leave --from-uri out")
+    if not is_piped:
+        warn(
+            "the PSK was on the command line, where the shell's history keeps it",
+            "pipe the URI instead: iose credentials set --from-uri -",
+        )
+    return target.psk
 
 
 def _find_module(
