@@ -35,39 +35,48 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _HASH: Final = re.compile(r"[0-9A-Fa-f]{64}")
 
 
+UriOrNone = Annotated[
+    str | None, typer.Argument(help="As in keyS://name@host:port/; none with --verify.")
+]
+AuthorityOption = Annotated[
+    str,
+    typer.Option(
+        "--ca", metavar="KEYFILE|HEX|demo", help="Public key of whoever certifies elements."
+    ),
+]
+TakeOverOption = Annotated[
+    bool, typer.Option("--take-over", help="Then change its PSK in the same session, and keep it.")
+]
+HashOption = Annotated[
+    str | None,
+    typer.Option("--expect-hash", help="SHA-256 of the package its code must come from."),
+]
+StatementOption = Annotated[
+    bool,
+    typer.Option("--require-statement", help="Refuse one that does not state what it is."),
+]
+CopyOption = Annotated[
+    bool, typer.Option("--accept-copy", help="Take over an element that is marked as a copy.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="New file for the evidence; it holds no secret.")
+]
+EvidenceOption = Annotated[
+    Path | None, typer.Option("--verify", help="Verify evidence in a file instead.")
+]
+
+
 @app.command()
 def attest(  # noqa: PLR0913  # every option of the command line
-    uri: Annotated[
-        str | None, typer.Argument(help="As in keyS://name@host:port/; none with --verify.")
-    ] = None,
+    uri: UriOrNone = None,
     *,
-    authority: Annotated[
-        str,
-        typer.Option(
-            "--ca", metavar="KEYFILE|HEX|demo", help="Public key of whoever certifies elements."
-        ),
-    ],
-    takes_over: Annotated[
-        bool,
-        typer.Option("--take-over", help="Then change its PSK in the same session, and keep it."),
-    ] = False,
-    expect_hash: Annotated[
-        str | None,
-        typer.Option("--expect-hash", help="SHA-256 of the package its code must come from."),
-    ] = None,
-    requires_statement: Annotated[
-        bool,
-        typer.Option("--require-statement", help="Refuse one that does not state what it is."),
-    ] = False,
-    accepts_copy: Annotated[
-        bool, typer.Option("--accept-copy", help="Take over an element that is marked as a copy.")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="New file for the evidence; it holds no secret.")
-    ] = None,
-    evidence: Annotated[
-        Path | None, typer.Option("--verify", help="Verify evidence in a file instead.")
-    ] = None,
+    authority: AuthorityOption,
+    takes_over: TakeOverOption = False,
+    expect_hash: HashOption = None,
+    requires_statement: StatementOption = False,
+    accepts_copy: CopyOption = False,
+    out: OutOption = None,
+    evidence: EvidenceOption = None,
     identity: IdentityOption = None,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     as_json: JsonOption = False,

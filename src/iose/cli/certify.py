@@ -21,24 +21,28 @@ from iose.client.attestation.evidence import describe
 from iose.client.dialogue import DEFAULT_TIMEOUT_S
 from iose.client.uri import ElementUri
 
+UriOrNone = Annotated[
+    str | None, typer.Argument(help="As in keyS://name@host:port/; none makes a key only.")
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option("--ca-key", metavar="FILE|demo", help="The provider's private key, PEM or hex."),
+]
+NewKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--new-ca",
+        metavar="FILE",
+        help="Make that key: a new file of mode 0600, the public half in FILE.pub.",
+    ),
+]
 
-def certify(
-    uri: Annotated[
-        str | None, typer.Argument(help="As in keyS://name@host:port/; none makes a key only.")
-    ] = None,
+
+def certify(  # every option of the command line
+    uri: UriOrNone = None,
     *,
-    authority_key: Annotated[
-        str | None,
-        typer.Option("--ca-key", metavar="FILE", help="The provider's private key, PEM or hex."),
-    ] = None,
-    new_authority: Annotated[
-        Path | None,
-        typer.Option(
-            "--new-ca",
-            metavar="FILE",
-            help="Make that key: a new file of mode 0600, the public half in FILE.pub.",
-        ),
-    ] = None,
+    authority_key: KeyOption = None,
+    new_authority: NewKeyOption = None,
     identity: IdentityOption = None,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     as_json: JsonOption = False,
@@ -59,15 +63,7 @@ def certify(
     target = None if uri is None else ElementUri.decode(uri)
     document: dict[str, object] = {}
     if new_authority is not None:
-        public, beside = create_authority(new_authority)
-        document |= {
-            "authority": public.hex(),
-            "private_file": str(new_authority),
-            "public_file": str(beside),
-        }
-        if not as_json:
-            print(f"the provider's private key is in {new_authority}, its public key in {beside}")
-            print(public.hex())
+        document |= _new_authority(new_authority, as_json=as_json)
     if target is not None:
         private = load_authority_key(authority_key or str(new_authority))
         if private == DEMO_AUTHORITY_PRIVATE:
@@ -85,3 +81,15 @@ def certify(
             print(f"certified {target.address}")
     if as_json:
         print_json(document)
+
+
+def _new_authority(path: Path, *, as_json: bool) -> dict[str, object]:
+    public, beside = create_authority(path)
+    if not as_json:
+        print(f"the provider's private key is in {path}, its public key in {beside}")
+        print(public.hex())
+    return {
+        "authority": public.hex(),
+        "private_file": str(path),
+        "public_file": str(beside),
+    }
