@@ -19,6 +19,8 @@ from iose import tls
 from iose.applet_commands.key_pairs import KeySlot
 from iose.applet_commands.psk import ElementPsk
 from iose.applet_commands.psk_functions import read_pair
+from iose.applets.security_domain import DomainParameters
+from iose.applets.security_domain.state import DomainKeys
 from iose.applets.tls_im import ModulePersonalisation
 from iose.applets.tls_im.state import ModuleProfile
 from iose.applets.tls_se import Personalisation, read_secrets
@@ -33,7 +35,7 @@ from iose.client.cap_file import read_cap, write_cap
 from iose.client.card.errors import CardManagementError
 from iose.client.card.information import decode_production
 from iose.client.card.inventory import decode_plain
-from iose.client.card.key_files import key_document, read_key_document
+from iose.client.card.key_files import PUBLISHED_KEYS, key_document, read_key_document
 from iose.client.credentials import CredentialsStore
 from iose.client.errors import (
     AnswerError,
@@ -52,7 +54,7 @@ from iose.crypto.errors import CryptoError
 from iose.crypto.pyca import PycaCrypto
 from iose.globalplatform.channel import InitiateAnswer, ScpVariant
 from iose.globalplatform.commands import StatusScope
-from iose.globalplatform.keys import DEMO_KEYS
+from iose.globalplatform.keys import KeySet
 from iose.globalplatform.life_cycle import Privilege
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
@@ -220,13 +222,15 @@ def _session(data: bytes) -> None:
 
 
 _ELEMENT = Element(demo())
+_OPEN_ELEMENT = Element(demo(is_final=False))  # its host may send it lines
+_OPEN_CONTENTS = dict(_OPEN_ELEMENT.store.contents)
 
 
 def _line(data: bytes) -> None:
-    _ELEMENT.verify_admin()
+    _OPEN_ELEMENT.verify_admin()
     header = b"\x00\xda\x00\xff\x00" + min(len(data), 0xFFFF).to_bytes(2, "big")
-    assert len(_ELEMENT.raw(header + data[:0xFFFF])) >= 2
-    assert _ELEMENT.faults == []
+    assert len(_OPEN_ELEMENT.raw(header + data[:0xFFFF])) >= 2
+    assert _OPEN_ELEMENT.faults == []
 
 
 def _module_apdu(data: bytes) -> None:
@@ -237,6 +241,10 @@ def _module_apdu(data: bytes) -> None:
     blocks = Module(demo_module(is_final=False)).applet
     with contextlib.suppress(StatusWordError):
         blocks.receive_data(data, is_last=True)
+
+
+def _personalise(data: bytes) -> None:
+    Element(contents=_OPEN_CONTENTS).applet.receive_data(data, is_last=True)
 
 
 def _stored(data: bytes) -> None:
@@ -440,7 +448,7 @@ TARGETS: dict[str, Target] = {
     "key file of a card": Target(
         read_key_document,
         (CardManagementError,),
-        (json.dumps(key_document(DEMO_KEYS, ScpVariant(3, 0x70))).encode(),),
+        (json.dumps(key_document(PUBLISHED_KEYS, ScpVariant(3, 0x70))).encode(),),
         ("client/card/key_files.py read_key_document",),
     ),
     "production data of a card": Target(
@@ -524,6 +532,30 @@ TARGETS: dict[str, Target] = {
         (DecodeError,),
         (Registry((RegistryEntry(Aid(b"12345"), "a", Privilege.DEFAULT_SELECTED),)).encode(),),
         ("card/registry.py Registry.decode",),
+    ),
+    "registry of the first version": Target(
+        Registry.decode,
+        (DecodeError,),
+        _hex("01" + "053132333435" + "0161" + "0407"),
+        ("card/registry.py Registry.decode",),
+    ),
+    "parameters of a domain": Target(
+        DomainParameters.decode,
+        (DecodeError,),
+        (DomainParameters().encode(), b"\x02\x55\x01"),
+        ("applets/security_domain/state.py DomainParameters.decode",),
+    ),
+    "keys of a domain": Target(
+        DomainKeys.decode,
+        (DecodeError,),
+        (DomainKeys((KeySet(0x30, bytes(16), bytes(16), bytes(16)),)).encode(),),
+        ("applets/security_domain/state.py DomainKeys.decode",),
+    ),
+    "data for an applet": Target(
+        _personalise,
+        (StatusWordError,),
+        (demo(is_final=False, seid=b"se-01234567").encode(),),
+        ("applets/tls_se/server.py TlsServerApplet.receive_data",),
     ),
     "personalisation": Target(
         Personalisation.decode,
@@ -660,6 +692,8 @@ TARGETS: dict[str, Target] = {
             b"b0080000001\n",
             b"Z00text\r\n",
             b"h00" + b"AB" * 32 + b"\n",
+            b"?0F" + b"AB" * 32 + b"\n",
+            b"?0F01\n",
         ),
         ("applets/tls_se/keystore/interpreter.py Keystore.handle",),
     ),
@@ -865,6 +899,7 @@ def _described(data: bytes) -> DataFolder:
 
 
 INNER: dict[str, str] = {
+    "applet_api.py DataReceiver.receive_data": "a Protocol",
     "applets/tls_se/application.py Application.handle": "a Protocol",
     "applets/tls_se/application.py EchoApplication.handle": "gives back what it gets",
     "runtime/elements/owner.py ElementMaker.read_secrets": "a Protocol",

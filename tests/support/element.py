@@ -68,6 +68,11 @@ class Element:
         self.apdus = 0
         self.statuses: list[str] = []
 
+    @property
+    def applet(self) -> TlsServerApplet:
+        """The code behind the default selection."""
+        return self.card._channels.selected(0).applet
+
     def apdu(self, command: str) -> str:
         """Return the answer to one command, both in hex digits."""
         return self.raw(bytes.fromhex(command)).hex().upper()
