@@ -40,7 +40,9 @@ LINES = st.one_of(
     st.builds(
         lambda letter, index, payload, end: letter.encode() + index.encode() + payload + end,
         st.sampled_from("?cCgGprPXRstTvbkhHAaZInN"),
-        st.sampled_from(["00", "01", "1f", "0A", "0C", "0E", "AA", "A5", "05", "D0", "FF", "C1"]),
+        st.sampled_from(
+            ["00", "01", "1f", "0A", "0C", "0E", "0F", "AA", "A5", "05", "D0", "FF", "C1"]
+        ),
         HEX | st.binary(max_size=100),
         st.sampled_from([b"\n", b"\r\n", b""]),
     ),
@@ -64,7 +66,8 @@ def test_any_line_gets_a_reply(lines, settings_):
     element = Element(demo(settings_))
     applet = next(iter(element.card._channels._instances.values())).applet
     for line, is_guest in lines:
-        reply = applet._keystore.handle(line, ApplicationSession(is_guest, bytes(32)))
+        session = ApplicationSession(is_guest, bytes(32), lambda _label: bytes(32))
+        reply = applet._keystore.handle(line, session)
         assert isinstance(reply, Reply)
         assert reply.ends_session != reply.data.endswith(b"\r\n")
 

@@ -64,8 +64,9 @@ class HonestHost:
 class HostLink:
     """A link of ``iose.client.dialogue`` whose other end is a host in this process."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, piece: int = 65_536) -> None:
         self._host = host
+        self._piece = piece
         self._answers = bytearray()
 
     async def send(self, data: bytes, _timeout_s: float) -> None:
@@ -80,8 +81,8 @@ class HostLink:
 
     def received(self) -> bytes | None:
         if self._answers:
-            data = bytes(self._answers)
-            self._answers.clear()
+            data = bytes(self._answers[: self._piece])
+            del self._answers[: self._piece]
             return data
         return b"" if self._host.is_over else None
 
@@ -106,22 +107,23 @@ class Users:
         sen: str = "key1.com",
         psk: bytes = DEMO_PSK,
         identity: str = "Client_identity",
+        piece: int = 65_536,
     ) -> Dialogue:
         uri = ElementUri.decode(f"keyS://{sen}@127.0.0.1:8888/")
 
         async def open_link(_host: str, _port: int, _timeout_s: float) -> HostLink:
-            return HostLink(open_host())
+            return HostLink(open_host(), piece)
 
         credential = Credential(uri.address, psk, identity=identity)
         return Dialogue(Access(uri, credential, self.store), open_link, 5.0)
 
-    def connect(self, open_host: Callable[[], Host], **options: str | bytes) -> ElementClient:
+    def connect(self, open_host: Callable[[], Host], **options: str | bytes | int) -> ElementClient:
         """Return a client with an open session."""
         client = ElementClient(self.dialogue(open_host, **options))  # type: ignore[arg-type]
         client.open()
         return client
 
-    def connect_to(self, element: Element, **options: str | bytes) -> ElementClient:
+    def connect_to(self, element: Element, **options: str | bytes | int) -> ElementClient:
         """Return a client with an open session, an honest host between."""
         return self.connect(lambda: HonestHost(element), **options)
 

@@ -123,9 +123,28 @@ def test_an_element_that_behaves_as_the_published_one_is_attested(users):
 @pytest.mark.parametrize("commands", [CommandSet.IOSE, CommandSet.V1_3])
 def test_an_element_without_statement_is_refused_where_one_is_required(users, options, commands):
     client = users.connect_to(certified(demo(Settings(Wire.COMPATIBLE, commands=commands))))
-    with pytest.raises((AttestationError, SessionClosedError)):
+    with pytest.raises(AttestationError, match="no statement"):
         client.attest(AUTHORITY, **options)
     assert client.handshake_secret is None
+
+
+def test_a_statement_that_is_required_is_asked_for_whatever_the_version(users):
+    element = certified(demo(version_text=b"my own"))
+    assert users.connect_to(element).attest(AUTHORITY).statement is None
+    assert users.connect_to(element).attest(AUTHORITY, requires_statement=True).statement
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_answers_may_come_in_any_pieces(users, size):
+    element = certified()
+
+    class SlowHost(HonestHost):
+        def receive(self, data: bytes) -> bytes:
+            pieces = [data[start : start + size] for start in range(0, len(data), size)]
+            return b"".join(super(SlowHost, self).receive(piece) for piece in pieces)
+
+    client = users.connect(lambda: SlowHost(element), piece=size)
+    assert client.take_over(AUTHORITY, new_psk=NEW).statement is not None
 
 
 def test_an_element_that_is_not_certified_fails_clearly(users):

@@ -38,8 +38,12 @@ from iose.protocols.attestation import (
 )
 from iose.wire.errors import DecodeError, IoseError
 
-OUR_VERSIONS: Final = "iose keystore/"  # only these may make statements
+OUR_VERSIONS: Final = "iose keystore/"  # others would end the session when asked
 _CRYPTO: Final = PycaCrypto()
+_STATEMENT_HINT: Final = (
+    "only hardened elements with the commands of iose do; certificate and proof alone can be "
+    "verified without --expect-hash and --require-statement"
+)
 _OTHER_END: Final = "do not use it: somebody may stand between you and the element"
 
 
@@ -55,11 +59,14 @@ async def attest(dialogue: Dialogue, expected: Expectations) -> Attestation:
     """
     try:
         shown = await dialogue.exchange(version())
-        if not shown.startswith(OUR_VERSIONS):
-            return await _attest_session(dialogue, expected, shown, asks=False)
+        asks = expected.needs_statement or shown.startswith(OUR_VERSIONS)
         try:
-            return await _attest_session(dialogue, expected, shown, asks=True)
+            return await _attest_session(dialogue, expected, shown, asks=asks)
         except _NoStatementError:
+            if expected.needs_statement:
+                raise AttestationError(
+                    "the element makes no statement on itself", hint=_STATEMENT_HINT
+                ) from None
             await dialogue.open()
             return await _attest_session(dialogue, expected, shown, asks=False)
     except IoseError:
@@ -141,12 +148,6 @@ class _NoStatementError(Exception):
 async def _attest_session(
     dialogue: Dialogue, expected: Expectations, shown: str, *, asks: bool
 ) -> Attestation:
-    if expected.needs_statement and not asks:
-        raise AttestationError(
-            "the element makes no statement on itself",
-            hint="only hardened elements with the commands of iose do; certificate and proof "
-            "alone can be verified without --expect-hash and --require-statement",
-        )
     challenge = _new_challenge()
     public = await dialogue.exchange(application_public_key())
     signature = await dialogue.exchange(certificate())
@@ -198,7 +199,7 @@ async def _statement(
     try:
         count, first = await dialogue.exchange(begin_statement(challenge))
     except SessionClosedError as end:
-        if end.command_sent and not expected.needs_statement:
+        if end.command_sent:
             raise _NoStatementError from None
         raise
     pieces = [first]
