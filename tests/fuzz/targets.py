@@ -52,10 +52,15 @@ from iose.crypto import ec_keys, x509
 from iose.crypto.base import Curve
 from iose.crypto.errors import CryptoError
 from iose.crypto.pyca import PycaCrypto
-from iose.globalplatform.channel import InitiateAnswer, ScpVariant
+from iose.globalplatform import commands as card_commands
+from iose.globalplatform import data_objects, install
+from iose.globalplatform.channel import ChannelState, InitiateAnswer, ScpVariant, SecureChannelError
 from iose.globalplatform.commands import StatusScope
 from iose.globalplatform.keys import KeySet
 from iose.globalplatform.life_cycle import Privilege
+from iose.globalplatform.load_file import Component, LoadFile, ModuleMark
+from iose.globalplatform.packages import build_package
+from iose.globalplatform.put_key import PutKey
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.atr import Atr
@@ -82,6 +87,9 @@ from iose.runtime.packages import shipped_packages
 from iose.tls import AlertReceived, ClientEngine, ServerEngine, TlsPeerError, messages
 from iose.wire.errors import DecodeError, IoseError, StoreError
 from tests.support.certificates import certified, request
+from tests.support.channel_pair import CASES as CHANNELS
+from tests.support.channel_pair import PLAIN as PLAIN_COMMAND
+from tests.support.channel_pair import Pair as ChannelPair
 from tests.support.client_hello import client_hello
 from tests.support.element import Element, demo
 from tests.support.engine_pair import EnginePair, client_config, server_config
@@ -91,6 +99,13 @@ ARCHIVE_KEY = bytes(32)
 PASSPHRASE = "a long passphrase"  # noqa: S105  # of nothing
 HEADER = 4  # of a handshake message
 RECORD_HEADER = 5
+INSTALLS = (
+    "InstallForLoad",
+    "InstallForInstall",
+    "MakeSelectable",
+    "InstallForPersonalization",
+    "RegistryUpdate",
+)
 
 
 @dataclass(frozen=True)
@@ -437,6 +452,100 @@ def _answers() -> dict[str, Target]:
 
 
 _CERTIFIED = certified()
+
+
+def _of_command(decode: Callable[[CommandApdu], object]) -> Callable[[bytes], object]:
+    return lambda data: decode(CommandApdu.decode(data))
+
+
+def _secured_command(data: bytes) -> None:
+    """Give a card's end of each kind of channel a command that no host made."""
+    command = CommandApdu.decode(data)
+    for variant, level in CHANNELS:
+        card = ChannelPair.make(variant, level).card
+        with contextlib.suppress(SecureChannelError):
+            card.unwrap(command)
+        assert card.state is ChannelState.CLOSED
+
+
+def _secured_answer(data: bytes) -> None:
+    """Give a host's end of each kind of channel an answer that no card made."""
+    response = ResponseApdu.decode(data)
+    for variant, level in CHANNELS:
+        host = ChannelPair.make(variant, level).host
+        host.wrap(PLAIN_COMMAND)
+        with contextlib.suppress(SecureChannelError):
+            host.unwrap(response)
+
+
+def _card_management() -> dict[str, Target]:
+    """Return the targets of secure channels, card management and load files."""
+    package = build_package(
+        package_aid=Aid(b"12345"),
+        applet_aids=[Aid(b"123456")],
+        module="a",
+        version=(1, 0),
+        digest=bytes(32),
+    )
+    lv, empty = "050102030405", "00"
+    key = "881110" + "00" * 16 + "03000000"
+    wires: dict[str, tuple[Callable[[CommandApdu], object], tuple[str, ...]]] = {
+        "LOAD": (card_commands.LoadBlock.from_command, ("80E8000001C400",)),
+        "STORE DATA": (card_commands.StoreData.from_command, ("80E29000016100",)),
+        "DELETE": (
+            card_commands.read_delete,
+            ("80E40000074F05010203040500", "80E4000006D00100D2013000"),
+        ),
+        "SET STATUS": (card_commands.SetStatus.from_command, ("80F0408305010203040500",)),
+        "GET STATUS": (
+            card_commands.GetStatus.from_command,
+            ("80F21002084F005C044F9F70C500", "80F24002024F0000"),
+        ),
+        "PUT KEY": (PutKey.from_command, ("80D8008146" + "01" + key * 3 + "00",)),
+        "INSTALL": (
+            install.decode_install,
+            (
+                "80E602000A" + lv + empty * 4 + "00",
+                "80E60C0018" + lv * 3 + "0104" + "02C900" + "00" + "00",
+                "80E620000B" + empty * 2 + lv + empty * 3 + "00",
+                "80E640000B" + empty * 2 + lv + empty * 3 + "00",
+                "80E608000C" + empty * 2 + lv + "0100" + empty * 2 + "00",
+            ),
+        ),
+    }
+    covers = {
+        "INSTALL": tuple(f"globalplatform/install.py {name}.decode" for name in INSTALLS),
+    }
+    targets = {
+        name: Target(_of_command(decode), (DecodeError,), _hex(*seeds), covers.get(name, ()))
+        for name, (decode, seeds) in wires.items()
+    }
+    entry = bytes.fromhex("E3154F060102030405009F700107C503040000CE020100")
+    keys = bytes.fromhex("E012C00401308810C00402308810C00403308810")
+    card_data = data_objects.CardData((ScpVariant(3, 0x70),)).encode()
+    capability = data_objects.CardCapability((ScpVariant(3, 0x70),)).encode()
+    plain: tuple[tuple[str, str, Callable[[bytes], object], bytes], ...] = (
+        ("registry entry", "data_objects.py", data_objects.StatusEntry.decode, entry),
+        ("registry entries", "data_objects.py", data_objects.StatusEntry.decode_all, entry * 2),
+        ("key template", "data_objects.py", data_objects.decode_key_template, keys),
+        ("card data", "data_objects.py", data_objects.CardData.decode, card_data),
+        ("card capability", "data_objects.py", data_objects.CardCapability.decode, capability),
+        ("privileges", "life_cycle.py", Privilege.decode, bytes(3)),
+        ("components", "load_file.py", Component.decode_all, package.data),
+        ("load file", "load_file.py", LoadFile.decode, package.data),
+        ("load file stream", "load_file.py", LoadFile.decode_stream, package.stream),
+        ("mark", "load_file.py", ModuleMark.decode, ModuleMark("a", bytes(32)).encode()),
+    )
+    for name, file, decode, seed in plain:
+        cover = f"globalplatform/{file} {decode.__qualname__}"
+        targets[f"card: {name}"] = Target(decode, (DecodeError,), (seed,), (cover,))
+    secured = _hex("84F240020A4F00" + "00" * 8 + "00", "84F2400212" + "00" * 18)
+    answers = _hex("00" * 24 + "9000", "6A88")
+    targets["secured command"] = Target(_secured_command, (DecodeError,), secured, ())
+    targets["secured answer"] = Target(_secured_answer, (DecodeError,), answers, ())
+    return targets
+
+
 TARGETS: dict[str, Target] = {
     # --- card management, what the host reads
     "CAP file": Target(
@@ -699,6 +808,7 @@ TARGETS: dict[str, Target] = {
     ),
     # --- TLS
     **_messages(),
+    **_card_management(),
     **_extensions(),
     "handshake messages in records": Target(
         _join_messages,
@@ -899,6 +1009,7 @@ def _described(data: bytes) -> DataFolder:
 
 
 INNER: dict[str, str] = {
+    "globalplatform/commands.py load_blocks": "cuts what we send",
     "applet_api.py DataReceiver.receive_data": "a Protocol",
     "applets/tls_se/application.py Application.handle": "a Protocol",
     "applets/tls_se/application.py EchoApplication.handle": "gives back what it gets",
