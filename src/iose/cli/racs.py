@@ -7,11 +7,12 @@ One command is one session: what it powered on loses its power when it ends.
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import typer
 
-from iose.cli.output import error_document, print_json, print_table
+from iose.cli.output import error_document, print_json, print_table, warn
 from iose.cli.racs_access import with_server
 from iose.cli.racs_console import run, shell
 from iose.client.racs import BlockingRacsClient, ElementName
@@ -200,6 +201,36 @@ def apdu(  # noqa: PLR0913  # every option of the command line
         print_json({"server": endpoint.address, "exchanges": exchanges, "error": error})
     if failure is not None:
         raise failure
+
+
+@app.command("import")
+def import_config(
+    folder: Annotated[Path, typer.Argument(help="The published server's directory.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; it must not be there yet.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a node's configuration of the author's.
+
+    Reads config.txt, users.txt, policies, filters and names, and prints a TOML file for iose node
+    run. Nobody gets more than those files give; what is not carried over is told.
+    """
+    from iose.runtime.author_config import read_author_config  # noqa: PLC0415  # only here
+
+    imported = read_author_config(folder)
+    if out is not None:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(imported.toml)
+    if as_json:
+        print_json({"toml": imported.toml, "notes": list(imported.notes)})
+        return
+    if out is None:
+        print(imported.toml, end="")
+        return
+    for note in imported.notes:
+        warn(note)
 
 
 @contextmanager
