@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "credentials": "Keys of the elements I use; values are never printed.",
     "attest": "Verify an element, and take it over.",
     "racs": "Elements by the administration plane: list, power, APDUs, scripts.",
+    "card": "GlobalPlatform: list, install, delete, lock, put-key, over any reader.",
     "pki": "Certificates of a node and of its administrators.",
     "audit": "What administrators did: show, verify.",
     "bench": "Measure this machine.",

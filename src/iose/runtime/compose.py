@@ -22,7 +22,7 @@ from iose.applets.security_domain import (
     SecurityDomainApplet,
     read_domain,
 )
-from iose.applets.tls_im import TlsIdentityApplet, read_module_secrets
+from iose.applets.tls_im import ModulePersonalisation, TlsIdentityApplet, read_module_secrets
 from iose.applets.tls_se import (
     TLS_SE_AID,
     CommandSet,
@@ -180,6 +180,24 @@ def encode_instance(sen: str, seid: str, secrets: Mapping[str, str]) -> tuple[by
         guest_psk=bytes.fromhex(secrets["guest_psk"]),
         guest_identity=secrets["guest_psk_identity"].encode(),
         is_final=True,
+    )
+    return first.encode(), final.encode()
+
+
+def draw_module_secrets(rng: Rng | None = None) -> dict[str, str]:
+    """Return PINs of a new identity module, by the names ``read_secrets`` gives them."""
+    source = rng or OsRng()
+    return {"user_pin": _text(random_pin(source)), "admin_pin": _text(random_pin(source))}
+
+
+def encode_module(secrets: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """Return what a new identity module is given: parameters of INSTALL, content of STORE DATA.
+
+    Its PSK is provisioned later, by who holds the PIN.
+    """
+    first = ModulePersonalisation(is_final=False)
+    final = ModulePersonalisation(
+        user_pin=secrets["user_pin"].encode(), admin_pin=secrets["admin_pin"].encode()
     )
     return first.encode(), final.encode()
 

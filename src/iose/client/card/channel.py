@@ -36,6 +36,9 @@ from iose.wire.errors import DecodeError
 # the strongest first: both ways encrypted, answers with a MAC, commands alone
 LEVELS: Final = tuple(SecurityLevel(level) for level in (0x33, 0x13, 0x03))
 LONG_CHALLENGE_SIZE: Final = 16
+HINTS: Final = {
+    StatusWord.FOREIGN_PACKAGE: "software elements run the applets shipped with iose only",
+}
 FAILED_HINT: Final = "these keys are remembered, and not tried on this card again"
 
 
@@ -139,7 +142,11 @@ class CardChannel:
         """
         response = await self.exchange(command)
         if not response.status.is_success and response.status not in accepted:
-            raise StatusWordError(response.status, refusal(response.status, command.ins, words))
+            raise StatusWordError(
+                response.status,
+                refusal(response.status, command.ins, words),
+                hint=HINTS.get(response.status),
+            )
         return response
 
 

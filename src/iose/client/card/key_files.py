@@ -6,7 +6,7 @@ Nothing is written here: whoever owns the file does that, durably, before a card
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from iose.client.card.errors import CardManagementError
@@ -19,6 +19,7 @@ KEY_FIELDS: Final = ("isd_enc", "isd_mac", "isd_dek")
 VERSION_FIELD: Final = "isd_key_version"
 PROTOCOL_FIELD: Final = "isd_scp"
 OPTIONS_FIELD: Final = "isd_scp_i"
+DIVERSIFICATION_FIELD: Final = "isd_diversification"
 DEFAULT_OPTIONS: Final = {SCP02: 0x15, SCP03: 0x70}  # i, where a file names the protocol alone
 HINT: Final = "a key file is made by 'iose element secrets NAME --out FILE'"
 
@@ -47,6 +48,19 @@ class CardKeys:
     def is_demo(self) -> bool:
         """Whether these are the published keys."""
         return self.key_set(KeyType.AES).is_demo
+
+    def used(
+        self, *, version: int | None = None, diversification: Diversification = Diversification.NONE
+    ) -> "CardKeys":
+        """Return the same keys, used as told; None and NONE leave what is known."""
+        method = self.diversification
+        if diversification is not Diversification.NONE:
+            method = diversification
+        return replace(
+            self,
+            version=self.version if version is None else version,
+            diversification=method,
+        )
 
     def key_set(self, key_type: KeyType) -> KeySet:
         """Return the keys, not diversified, for a cipher.
@@ -82,9 +96,9 @@ def read_key_document(text: bytes) -> CardKeys:
     return keys
 
 
-def key_document(keys: KeySet, variant: ScpVariant) -> dict[str, str]:
+def key_document(keys: CardKeys, variant: ScpVariant) -> dict[str, str]:
     """Return the fields of a key file."""
-    return {
+    fields = {
         VERSION_FIELD: f"{keys.version:02X}",
         PROTOCOL_FIELD: f"{variant.protocol:02X}",
         OPTIONS_FIELD: f"{variant.i:02X}",
@@ -92,6 +106,9 @@ def key_document(keys: KeySet, variant: ScpVariant) -> dict[str, str]:
         "isd_mac": keys.mac.hex(),
         "isd_dek": keys.dek.hex(),
     }
+    if keys.diversification is not Diversification.NONE:
+        fields[DIVERSIFICATION_FIELD] = keys.diversification.value
+    return fields
 
 
 def _keys(document: Mapping[str, Any]) -> CardKeys:
@@ -102,4 +119,5 @@ def _keys(document: Mapping[str, Any]) -> CardKeys:
         protocol = int(document[PROTOCOL_FIELD], 16)
         variant = ScpVariant(protocol, DEFAULT_OPTIONS[protocol] if i is None else int(i, 16))
     version = int(document.get(VERSION_FIELD, "00"), 16)
-    return CardKeys(enc, mac, dek, version=version, variant=variant)
+    method = Diversification(document.get(DIVERSIFICATION_FIELD, Diversification.NONE.value))
+    return CardKeys(enc, mac, dek, version, variant, method)

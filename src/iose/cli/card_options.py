@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which card ``iose card`` talks to and with which keys; keys never stand on the command line."""
+
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from iose.cli.output import warn
+from iose.cli.racs_access import (
+    DataOption,
+    LegacyOption,
+    PkiOption,
+    ServerNameOption,
+    ServerOption,
+    open_reader,
+)
+from iose.client.card.channel import Tools
+from iose.client.card.failed_keys import FailedKeys
+from iose.client.card.key_files import (
+    FILE_SIZE_LIMIT,
+    PUBLISHED_KEYS,
+    CardKeys,
+    read_key_document,
+)
+from iose.crypto.pyca import PycaCrypto
+from iose.globalplatform.keys import Diversification
+from iose.iso7816.aid import Aid
+from iose.runtime.entropy import OsRng
+from iose.runtime.errors import ConfigurationError
+from iose.transport.racs_client import RacsReader
+
+OTHERS_MAY_READ: Final = 0o044
+KEY_VARIABLES: Final = ("IOSE_CARD_KEY_ENC", "IOSE_CARD_KEY_MAC", "IOSE_CARD_KEY_DEK")
+KEYS_HINT: Final = (
+    "give --keys FILE; for an element of yours: iose element secrets NAME --out FILE --again"
+)
+DEMO_WARNING: Final = "the card takes the published keys: anybody may manage it"
+DEMO_HINT: Final = "give it keys of its own: iose card put-key TARGET --demo-keys --out FILE"
+
+KeysOption = Annotated[
+    Path | None, typer.Option("--keys", help="Keys of the card, as 'element secrets' writes them.")
+]
+DemoKeysOption = Annotated[
+    bool, typer.Option("--demo-keys", help="The published keys 40..4F, for demonstrations.")
+]
+KeyVersionOption = Annotated[
+    str | None, typer.Option("--key-version", help="Key version, two hex digits; 00 for any.")
+]
+DiversifyOption = Annotated[
+    Diversification,
+    typer.Option("--diversify", help="The keys are master keys; how the card's follow from them."),
+]
+RetryOption = Annotated[
+    bool, typer.Option("--retry-keys", help="Try keys that failed on this card before.")
+]
+DomainOption = Annotated[
+    str | None, typer.Option("--isd", help="AID of the issuer security domain; else looked for.")
+]
+_OPTIONS: Final = (
+    ("keys", KeysOption, None),
+    ("demo_keys", DemoKeysOption, False),
+    ("key_version", KeyVersionOption, None),
+    ("diversify", DiversifyOption, Diversification.NONE),
+    ("retry_keys", RetryOption, False),
+    ("isd", DomainOption, None),
+    ("data", DataOption, None),
+    ("server", ServerOption, None),
+    ("pki", PkiOption, None),
+    ("server_name", ServerNameOption, None),
+    ("is_legacy", LegacyOption, False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CardOptions:
+    """What the user said of a card and its keys; the fields are the options."""
+
+    keys: Path | None
+    demo_keys: bool
+    key_version: str | None
+    diversify: Diversification
+    retry_keys: bool
+    isd: str | None
+    data: Path | None
+    server: str | None
+    pki: Path | None
+    server_name: str | None
+    is_legacy: bool
+
+    def reader(self, target: str) -> RacsReader:
+        """Return the reader that holds the card.
+
+        Raises:
+            ConfigurationError: The target or the server is not named as it must be.
+            ControlError: No node runs on the data folder.
+            TransportError: The server is not there, refuses us, or has no such element.
+        """
+        return open_reader(
+            target,
+            self.data,
+            self.server,
+            self.pki,
+            server_name=self.server_name,
+            is_legacy=self.is_legacy,
+        )
+
+    def tools(self) -> Tools:
+        """Return what card management needs of this host."""
+        crypto = PycaCrypto()
+        return Tools(crypto, OsRng(), FailedKeys(crypto), retries_failed=self.retry_keys)
+
+    def issuer_domain(self) -> Aid | None:
+        """Return the AID of the issuer security domain, if it was named.
+
+        Raises:
+            DecodeError: It is not an AID.
+        """
+        return None if self.isd is None else Aid.from_hex(self.isd)
+
+    def card_keys(self) -> CardKeys:
+        """Return the keys of the card: from a file, the environment, or the published ones.
+
+        Raises:
+            ConfigurationError: Not exactly one of them was given, or it cannot be read.
+            CardManagementError: It does not hold keys.
+        """
+        in_environment = any(os.environ.get(name) for name in KEY_VARIABLES)
+        if (self.keys is not None) + self.demo_keys > 1:
+            raise ConfigurationError("--keys and --demo-keys exclude each other")
+        if self.demo_keys:
+            warn(DEMO_WARNING, DEMO_HINT)
+            keys = PUBLISHED_KEYS
+        elif self.keys is not None:
+            keys = read_key_file(self.keys)
+        elif in_environment:
+            keys = _environment_keys()
+        else:
+            raise ConfigurationError("the keys of the card are needed", hint=KEYS_HINT)
+        if keys.is_demo and not self.demo_keys:
+            warn(DEMO_WARNING, DEMO_HINT)
+        return keys.used(version=parse_version(self.key_version), diversification=self.diversify)
+
+
+def with_card(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with the options that choose a card and its keys.
+
+    Args:
+        command: Its first parameter is the ``CardOptions`` given; the command line does not see
+            it.
+    """
+
+    @wraps(command)
+    def work(*arguments: object, **options: object) -> None:
+        chosen: dict[str, Any] = {name: options.pop(name) for name, _, _ in _OPTIONS}
+        command(CardOptions(**chosen), *arguments, **options)
+
+    own = list(inspect.signature(command).parameters.values())[1:]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, kind, default in _OPTIONS
+    ]
+    parameters = [*own, *more]
+    work.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer asks for it
+    work.__annotations__ = {one.name: one.annotation for one in parameters}
+    return work
+
+
+def read_key_file(path: Path) -> CardKeys:
+    """Return the keys in a file; one that others can read is warned of.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+        CardManagementError: It does not hold keys.
+    """
+    return read_key_document(read_small_file(path))
+
+
+def read_small_file(path: Path) -> bytes:
+    """Return the content of a file of secrets; one that others can read is warned of.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is too large to be one.
+    """
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & OTHERS_MAY_READ:
+                warn(f"the key file {path} can be read by others", f"chmod 600 {path}")
+            content = file.read(FILE_SIZE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > FILE_SIZE_LIMIT:
+        raise ConfigurationError(f"{path} is too large to be a key file")
+    return content
+
+
+def _environment_keys() -> CardKeys:
+    values = [os.environ.get(name, "") for name in KEY_VARIABLES]
+    try:
+        enc, mac, dek = (bytes.fromhex(value) for value in values)
+    except ValueError:
+        enc = mac = dek = b""
+    if not (enc and mac and dek):
+        raise ConfigurationError(
+            "the environment does not hold three keys in hex digits",
+            hint=f"set {', '.join(KEY_VARIABLES)}, or give --keys FILE",
+        )
+    return CardKeys(enc, mac, dek)
+
+
+def parse_version(text: str | None) -> int | None:
+    """Return a key version written as two hex digits; None when none is given.
+
+    Raises:
+        BadParameter: It is written otherwise.
+    """
+    if text is None:
+        return None
+    try:
+        (version,) = bytes.fromhex(text)
+    except ValueError:
+        raise typer.BadParameter("a key version is written as two hex digits") from None
+    return version
