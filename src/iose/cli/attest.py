@@ -6,10 +6,11 @@ What was verified and what was not is said in words; anything that does not hold
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 
@@ -88,7 +89,6 @@ def attest(  # noqa: PLR0913  # every option of the command line
 
     Raises:
         BadParameter: Options that do not go together.
-        CredentialsError: A key cannot be used, or the file for the evidence is there already.
         IoseError: Something does not hold, or the element could not be reached.
     """
     if (uri is None) == (evidence is None):
@@ -100,16 +100,14 @@ def attest(  # noqa: PLR0913  # every option of the command line
         _verify_evidence(evidence, expected, as_json=as_json)
         return
     target = ElementUri.decode(uri or "")
-    if out is not None and out.exists():
-        raise CredentialsError(f"{out}: there is such a file already", hint="name another")
-    with _Report(target, as_json=as_json) as report:
+    with _Report(target, as_json=as_json) as report, _new_file(out) as file:
         with open_element(target, identity=identity, timeout_s=timeout) as element:
             report.attestation = _attest(
                 element, expected, takes_over=takes_over, accepts_copy=accepts_copy
             )
         report.is_taken_over = takes_over
-        if out is not None:
-            _save(out, report.attestation)
+        if file is not None:
+            file.write(_evidence(report.attestation))
             report.file = out
 
 
@@ -216,13 +214,28 @@ def _package_hash(digits: str | None) -> bytes | None:
     return bytes.fromhex(digits)
 
 
-def _save(path: Path, attestation: Attestation) -> None:
-    now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
+@contextmanager
+def _new_file(path: Path | None) -> Iterator[TextIO | None]:
+    # made before the element is asked for anything: a take-over is not the time to fail
+    if path is None:
+        yield None
+        return
     try:
-        with path.open("x", encoding="ascii") as file:
-            file.write(Evidence(attestation, now).encode())
+        file = path.open("x", encoding="ascii")
     except OSError as fault:
-        raise CredentialsError(f"{path}: {fault.strerror}") from None
+        hint = "name another" if isinstance(fault, FileExistsError) else None
+        raise CredentialsError(f"{path}: {(fault.strerror or '').lower()}", hint=hint) from None
+    try:
+        with file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _evidence(attestation: Attestation) -> str:
+    now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
+    return Evidence(attestation, now).encode()
 
 
 def _verify_evidence(path: Path, expected: Expectations, *, as_json: bool) -> None:

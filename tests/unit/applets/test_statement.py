@@ -140,3 +140,10 @@ def test_the_host_cannot_ask_past_the_session():
         Client(element).connect()
         element.verify_admin()
         assert element.apdu(command) == answer
+
+
+def test_an_element_without_application_key_makes_no_statement():
+    element = Element()
+    del element.store.contents[f"010203040500/object/{Name.ATTESTATION}"]
+    client = Client(Element(contents=element.store.contents)).connect()
+    assert client.command("?0F" + CHALLENGE.hex()) == "ERROR"

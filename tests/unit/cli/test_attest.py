@@ -344,9 +344,24 @@ def test_evidence_is_never_written_over(terminal, evidence):
         "attest", terminal.uri, "--ca", PUBLIC.hex(), "--take-over", "--out", str(evidence)
     )
     assert status == 1
-    assert "already" in err
+    assert "exists" in err
     assert evidence.read_text() == before
     assert CredentialsStore().credentials()[0].psk == DEMO_PSK, "nothing was taken over"
+
+
+def test_nothing_is_asked_when_the_evidence_has_no_place(terminal):
+    terminal.certify()
+    taking = ("attest", terminal.uri, "--ca", PUBLIC.hex(), "--take-over", "--out")
+    status, _, err = terminal(*taking, str(terminal.folder / "nowhere" / "file"))
+    assert status == 1
+    assert "no such file or directory" in err
+    assert CredentialsStore().credentials()[0].psk == DEMO_PSK
+
+
+def test_a_failed_attestation_leaves_no_file(terminal):
+    file = terminal.folder / "evidence.json"
+    assert terminal("attest", terminal.uri, "--ca", PUBLIC.hex(), "--out", str(file))[0] == 1
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(
