@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from iose.protocols.host_frames import (
     ElementInfo,
+    ElementInstance,
     ExchangeAnswer,
     ExchangeRequest,
     ExchangeStep,
@@ -39,6 +40,9 @@ infos = st.builds(
     st.binary(max_size=33),
     st.integers(1, 0xFFFF),
     ids,
+    st.lists(
+        st.builds(ElementInstance, st.text(max_size=15), st.binary(max_size=16)), max_size=3
+    ).map(tuple),
 )
 answers = st.one_of(
     st.builds(

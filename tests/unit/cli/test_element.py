@@ -10,7 +10,7 @@ from iose.cli.main import run
 
 FIELDS = {
     "seid", "sen", "atr", "wire", "limits", "commands",
-    "chunk_size", "max_record", "state", "copy",
+    "chunk_size", "max_record", "state", "copy", "instances",
 }  # fmt: skip
 
 
@@ -146,3 +146,25 @@ def test_no_folder_is_made_to_be_encrypted(element: Terminal):
     status, _, err = element("encrypt")
     assert (status, "no data folder" in err) == (1, True)
     assert not element.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "scp", "i"),
+    [((), "03", "70"), (("--scp", "02"), "02", "15"), (("--scp-i", "61"), "03", "61")],
+)
+def test_the_secure_channel_of_an_element_is_chosen_when_it_is_created(
+    element: Terminal, tmp_path: Path, options: tuple[str, ...], scp: str, i: str
+):
+    element("create", *options)
+    file = tmp_path / "secrets.json"
+    element("secrets", "key1.com", "--out", str(file))
+    secrets = json.loads(file.read_text())
+    assert (secrets["isd_scp"], secrets["isd_scp_i"]) == (scp, i)
+    assert len(secrets["isd_mac"]) == 32
+
+
+def test_a_secure_channel_that_does_not_exist_is_refused(element: Terminal):
+    status, _, err = element("create", "--scp", "02", "--scp-i", "70")
+    assert status == 1
+    assert "SCP02" in err
+    assert element("create", "--scp", "xy")[0] == 2

@@ -6,6 +6,7 @@ import pytest
 from iose.protocols.host_frames import (
     FRAME_LIMIT,
     ElementInfo,
+    ElementInstance,
     ExchangeAnswer,
     ExchangeFlag,
     ExchangeRequest,
@@ -36,7 +37,17 @@ ANSWERS = [
     ListAnswer(1, ()),
     ListAnswer(
         2,
-        (ElementInfo("1", "key1.com", b"\x3b\x00", 240, 512), ElementInfo("2", "", b"", 65_535, 0)),
+        (
+            ElementInfo("1", "key1.com", b"\x3b\x00", 240, 512),
+            ElementInfo(
+                "2",
+                "",
+                b"",
+                65_535,
+                0,
+                (ElementInstance("a.com", b"12345"), ElementInstance("", b"123456")),
+            ),
+        ),
     ),
     ExchangeAnswer(3, b"\x3b\x00", 5, (b"\x90\x00", bytes(65_538))),
     ExchangeAnswer(4, b"", 0, ()),
