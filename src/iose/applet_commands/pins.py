@@ -2,6 +2,7 @@
 """VERIFY and CHANGE PIN on the two PINs, and who may do what (tls-se.md §2)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from iose.applet_api import AppletContext, Pin
@@ -28,6 +29,23 @@ class PinName:
     ADMIN: Final = "admin"
 
 
+@dataclass(frozen=True, slots=True)
+class GivenPins:
+    """What a personalisation says of PINs.
+
+    Attributes:
+        user: At most 8 bytes; None draws one.
+        admin: 8 bytes; None draws one.
+        uses_demo: Take the published PINs instead of drawing.
+        user_size: Characters of a drawn user PIN.
+    """
+
+    user: bytes | None = field(repr=False)
+    admin: bytes | None = field(repr=False)
+    uses_demo: bool = False
+    user_size: int = PIN_SIZE
+
+
 class ElementPins:
     """Both PINs and the commands on them.
 
@@ -47,6 +65,15 @@ class ElementPins:
         self._admin_verified = admin_verified
         self.user: Pin = context.pin(PinName.USER, max_tries=USER_TRIES)
         self.admin: Pin = context.pin(PinName.ADMIN, max_tries=ADMIN_TRIES)
+
+    def personalise(self, given: "GivenPins", rng: Rng, *, is_new: bool) -> None:
+        """Set the PINs that are given; of a new applet, all: what is left out is drawn."""
+        if given.user or is_new:
+            drawn = DEMO_USER_PIN if given.uses_demo else random_pin(rng, given.user_size)
+            self.user.update(given.user or drawn)
+        if given.admin or is_new:
+            drawn = DEMO_ADMIN_PIN if given.uses_demo else random_pin(rng)
+            self.admin.update(given.admin or drawn)
 
     def require_any(self) -> None:
         """Check that the user or the administrator was verified.

@@ -2,9 +2,7 @@
 """Our client and the servers of others: openssl s_server, gnutls-serv."""
 
 import asyncio
-import re
 import subprocess
-import time
 
 import pytest
 
@@ -12,6 +10,7 @@ import iose
 from iose.client.access import SystemRng
 from iose.client.credentials import CredentialsStore
 from iose.client.errors import AuthenticationError, HandshakeError, SessionClosedError
+from tests.support.openssl_server import awaited, openssl_servers
 from tests.support.peers import require_peer
 
 pytestmark = pytest.mark.interop
@@ -28,30 +27,8 @@ def credentials(tmp_path):
 @pytest.fixture
 def openssl_server(tmp_path):
     """Start ``openssl s_server -rev``, which answers a line with its reverse; gives its port."""
-    program = require_peer("openssl")
-    running = []
-
-    def start(*options):
-        log = (tmp_path / f"server{len(running)}.log").open("w+")
-        arguments = [program, "s_server", "-accept", "127.0.0.1:0", "-tls1_3", "-nocert", "-rev"]
-        arguments += ["-psk", PSK.hex(), "-psk_identity", "Client_identity", *options]
-        server = subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT)
-        running.append((server, log))
-        return int(_awaited(tmp_path / f"server{len(running) - 1}.log", rb"ACCEPT .*:(\d+)"))
-
-    yield start
-    for server, log in running:
-        server.kill()
-        server.wait()
-        log.close()
-
-
-def _awaited(path, pattern):
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        if found := re.search(pattern, path.read_bytes()):
-            return found[1]
-    raise AssertionError(f"no {pattern} in {path.read_bytes()}")
+    with openssl_servers(tmp_path, PSK) as start:
+        yield start
 
 
 @pytest.mark.parametrize(
@@ -114,7 +91,7 @@ def test_gnutls_echoes(tmp_path, credentials, priority):
             [*arguments, "--priority", cipher], stdout=out, stderr=subprocess.STDOUT
         )
     try:
-        _awaited(log, rb"IPv4.*(done)")
+        awaited(log, rb"IPv4.*(done)")
         with iose.connect(
             f"keyS://key1.com@127.0.0.1:{port}", psk=PSK, credentials=credentials
         ) as element:

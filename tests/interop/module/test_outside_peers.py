@@ -2,9 +2,6 @@
 """Identity modules and programs of others: openssl at the far end of what a module computed."""
 
 import asyncio
-import re
-import subprocess
-import time
 
 import pytest
 
@@ -17,6 +14,7 @@ from iose.transport.software import SoftwareReader
 from tests.support.element import Element, demo
 from tests.support.front import FrontRig
 from tests.support.identity_module import DEMO_PSK, Module, demo_module
+from tests.support.openssl_server import openssl_servers
 from tests.support.peers import require_peer
 
 pytestmark = pytest.mark.interop
@@ -33,31 +31,8 @@ def credentials(tmp_path):
 @pytest.fixture
 def openssl_server(tmp_path):
     """Start ``openssl s_server -rev``, which answers a line with its reverse; gives its port."""
-    program = require_peer("openssl")
-    running = []
-
-    def start(*options):
-        path = tmp_path / f"server{len(running)}.log"
-        arguments = [program, "s_server", "-accept", "127.0.0.1:0", "-tls1_3", "-nocert", "-rev"]
-        arguments += ["-psk", DEMO_PSK.hex(), "-psk_identity", "Client_identity", *options]
-        log = path.open("w+")
-        running.append((subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT), log))
-        return int(awaited(path, rb"ACCEPT .*:(\d+)"))
-
-    yield start
-    for server, log in running:
-        server.kill()
-        server.wait()
-        log.close()
-
-
-def awaited(path, pattern):
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        if found := re.search(pattern, path.read_bytes()):
-            return found[1]
-        time.sleep(0.01)
-    raise AssertionError(f"no {pattern} in {path.read_bytes()}")
+    with openssl_servers(tmp_path, DEMO_PSK) as start:
+        yield start
 
 
 def card_module(personalisation=None, pin=b"0000"):

@@ -119,3 +119,13 @@ def test_a_personalisation_without_the_module_draws_a_psk():
     assert secrets is not None
     assert secrets.psk is not None
     assert secrets.user_pin == b"0000"
+
+
+def test_a_personalisation_with_a_module_forgets_the_psk():
+    made = Element(demo(is_final=False), module=SERVED)
+    assert f"{TLS_SE_AID}/object/psk" in made.store.contents
+    made.verify_admin()
+    again = Personalisation(module=TLS_IM_AID).encode()
+    assert made.apdu(f"00E28000{len(again):02X}" + again.hex()) == "9000"
+    assert f"{TLS_SE_AID}/object/psk" not in made.store.contents
+    assert connected(made).status == StatusWord.TLS_OPEN

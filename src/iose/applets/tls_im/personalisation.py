@@ -19,11 +19,9 @@ from iose.applet_commands.fields import (
     sized,
 )
 from iose.applet_commands.pins import (
-    DEMO_ADMIN_PIN,
-    DEMO_USER_PIN,
     PIN_SIZE,
     ElementPins,
-    random_pin,
+    GivenPins,
 )
 from iose.applet_commands.psk import DEMO_PSK, PSK_SIZE, derive_psk
 from iose.applets.tls_im.state import (
@@ -124,12 +122,8 @@ def personalise(
         ModuleProfile(given.setting, given.is_final, given.handshake_limit, given.clients)
     )
     demo = given.uses_demo_secrets
-    if given.user_pin or is_new:
-        user_pin = DEMO_USER_PIN if demo else random_pin(context.rng, USER_PIN_SIZE)
-        pins.user.update(given.user_pin or user_pin)
-    if given.admin_pin or is_new:
-        admin_pin = DEMO_ADMIN_PIN if demo else random_pin(context.rng)
-        pins.admin.update(given.admin_pin or admin_pin)
+    given_pins = GivenPins(given.user_pin, given.admin_pin, demo, USER_PIN_SIZE)
+    pins.personalise(given_pins, context.rng, is_new=is_new)
     psk = given.psk or (DEMO_PSK if demo and is_new else None)
     if psk is not None:
         reference = given.setting is Setting.COMPATIBLE

@@ -19,11 +19,9 @@ from iose.applet_commands.fields import (
 )
 from iose.applet_commands.key_pairs import KeySlot
 from iose.applet_commands.pins import (
-    DEMO_ADMIN_PIN,
-    DEMO_USER_PIN,
     PIN_SIZE,
     ElementPins,
-    random_pin,
+    GivenPins,
 )
 from iose.applet_commands.psk import DEMO_PSK, PSK_SIZE, derive_psk
 from iose.applets.tls_se.settings import Settings
@@ -164,12 +162,11 @@ def personalise(
     )
     demo = given.uses_demo_secrets
     rng = context.rng
-    if given.user_pin or is_new:
-        pins.user.update(given.user_pin or (DEMO_USER_PIN if demo else random_pin(rng)))
-    if given.admin_pin or is_new:
-        pins.admin.update(given.admin_pin or (DEMO_ADMIN_PIN if demo else random_pin(rng)))
+    pins.personalise(GivenPins(given.user_pin, given.admin_pin, demo), rng, is_new=is_new)
     state.set_module(given.module)
-    if given.psk or (given.module is None and state.psk() is None):
+    if given.module is not None:
+        state.store.delete(Name.PSK)
+    elif given.psk or state.psk() is None:
         psk = given.psk or (DEMO_PSK if demo else rng.random_bytes(PSK_SIZE))
         state.set_psk(derive_psk(context.crypto, psk, reference=given.settings.is_reference))
     state.store.put(Name.IDENTITY, given.identity)
