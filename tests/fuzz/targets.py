@@ -69,6 +69,8 @@ from iose.iso7816.status import StatusWordError
 from iose.iso7816.tlv import Tlv
 from iose.protocols import attestation, host_frames
 from iose.protocols.attestation import SignedStatement, Statement
+from iose.protocols.racs import racsl
+from iose.protocols.racs.errors import RacsPeerError
 from iose.runtime.channel import JsonChannel
 from iose.runtime.config import load_config, parse_address, read_config
 from iose.runtime.elements import seal
@@ -86,6 +88,7 @@ from iose.runtime.folder import DataFolder
 from iose.runtime.packages import shipped_packages
 from iose.tls import AlertReceived, ClientEngine, ServerEngine, TlsPeerError, messages
 from iose.wire.errors import DecodeError, IoseError, StoreError
+from tests.fuzz import racs_client
 from tests.support.certificates import certified, request
 from tests.support.channel_pair import CASES as CHANNELS
 from tests.support.channel_pair import PLAIN as PLAIN_COMMAND
@@ -986,6 +989,39 @@ TARGETS: dict[str, Target] = {
     ),
     "PSK of a URI": Target(
         _text(decode_psk), (ElementUriError,), (b"00" * 32, b" ***"), ("client/uri.py decode_psk",)
+    ),
+    # --- what RACS servers and scripts say, and the published server's directory
+    "RACS response": Target(
+        racs_client.read_responses,
+        (RacsPeerError,),
+        racs_client.RESPONSES,
+        ("protocols/racs/response.py ResponseParser.receive_data",),
+    ),
+    "RACS script": Target(racs_client.read_requests, (DecodeError,), racs_client.SCRIPTS, ()),
+    "RACS Lite": Target(
+        lambda data: [racsl.decode_command(line) for line in racsl.RacslLines().receive_data(data)],
+        (RacsPeerError,),
+        (b"on\r\nA 00A4040006010203040500\r\noff\r\n", b"ON\n"),
+        (
+            "protocols/racs/racsl.py RacslLines.receive_data",
+            "protocols/racs/racsl.py decode_command",
+        ),
+    ),
+    "RACS Lite answer": Target(
+        _text(racsl.decode_answer),
+        (RacsPeerError,),
+        (b"OK", b"ERROR No Command!", b"6F009000"),
+        ("protocols/racs/racsl.py decode_answer",),
+    ),
+    "published configuration": Target(
+        racs_client.read_directory,
+        (ConfigurationError,),
+        racs_client.DIRECTORIES,
+        (
+            "runtime/author_config.py read_author_config",
+            "runtime/author_policy.py parse_policy",
+            "runtime/author_policy.py parse_filter",
+        ),
     ),
     # --- what an element says to its client
     **_answers(),
