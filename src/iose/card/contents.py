@@ -38,6 +38,7 @@ COPY_NAME: Final = "card/copy"
 HISTORICAL_BYTES: Final = "historical-bytes"  # of an instance, after its AID
 OLD_HISTORICAL_BYTES_NAME: Final = "card/historical-bytes"  # of a card with a registry version 1
 DIGEST_SIZE: Final = 32
+_EMPTY: Final = Registry()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class CardContents:
     ) -> None:
         self._memory = memory
         self._manage = manage
-        self._decoded: tuple[bytes | None, Registry] = (None, Registry())
+        self._decoded: tuple[bytes | None, Registry] = (None, _EMPTY)
         self.services = services
         self.channels = LogicalChannels(self._build, lambda: self.registry, self.report)
 
@@ -101,7 +102,7 @@ class CardContents:
         stored = self._memory.get(REGISTRY_NAME)
         if stored is not self._decoded[0]:
             try:
-                self._decoded = (stored, Registry() if stored is None else Registry.decode(stored))
+                self._decoded = (stored, _EMPTY if stored is None else Registry.decode(stored))
             except DecodeError as error:
                 raise StoreError(f"the registry of the card is damaged: {error}") from error
         return self._decoded[1]
@@ -120,7 +121,7 @@ class CardContents:
 
     def forget(self) -> None:
         """Forget what was read: the power is off."""
-        self._decoded = (None, Registry())
+        self._decoded = (None, _EMPTY)
 
     @property
     def historical_bytes(self) -> bytes:

@@ -7,7 +7,8 @@ alone, is still read.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final
 
 from iose.globalplatform.life_cycle import (
@@ -29,7 +30,9 @@ _PRIVILEGES_SIZE: Final = 3
 
 
 OUT_OF_USE: Final = (CardLifeCycle.CARD_LOCKED, CardLifeCycle.TERMINATED)
-_SELECTABLE: Final = ApplicationLifeCycle.SELECTABLE
+# plain numbers: flags are slow, and every start of every element asks
+_SECURITY_DOMAIN: Final = int(Privilege.SECURITY_DOMAIN)
+_SELECTABLE: Final = int(ApplicationLifeCycle.SELECTABLE)
 _SELECTABLE_MASK: Final = LOCK_BIT | _SELECTABLE  # the other bits are the applet's own
 
 
@@ -54,7 +57,7 @@ class RegistryEntry:
     @property
     def is_domain(self) -> bool:
         """Whether it is a security domain."""
-        return bool(self.privileges & Privilege.SECURITY_DOMAIN)
+        return bool(int(self.privileges) & _SECURITY_DOMAIN)
 
     @property
     def is_selectable(self) -> bool:
@@ -64,12 +67,30 @@ class RegistryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The contents of a card, in the order they arrived."""
+    """The contents of a card.
+
+    Attributes:
+        entries: Instances, in the order they arrived.
+        load_files: Load files, in the order they arrived.
+        issuer: The issuer security domain; None on a card without one.
+        default: What a reset selects: of a card that is out of use, its domain.
+    """
 
     entries: tuple[RegistryEntry, ...] = ()
     load_files: tuple[Aid, ...] = ()
+    issuer: RegistryEntry | None = field(init=False, repr=False, compare=False)
+    default: RegistryEntry | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        issuer = next((entry for entry in self.entries if entry.is_domain), None)
+        object.__setattr__(self, "issuer", issuer)
+        default = issuer
+        if self.card_state not in OUT_OF_USE:
+            default = self.with_privilege(Privilege.DEFAULT_SELECTED)
+        object.__setattr__(self, "default", default)
 
     @classmethod
+    @lru_cache(maxsize=64)  # thousands of elements have a handful of registries
     def decode(cls, data: bytes) -> "Registry":
         """Return the registry stored as ``data``.
 
@@ -107,11 +128,6 @@ class Registry:
         return writer.to_bytes()
 
     @property
-    def issuer(self) -> RegistryEntry | None:
-        """The issuer security domain; None on a card without one."""
-        return next((entry for entry in self.entries if entry.is_domain), None)
-
-    @property
     def card_state(self) -> int:
         """Life cycle of the card."""
         issuer = self.issuer
@@ -145,13 +161,6 @@ class Registry:
             and entry.is_selectable
             and (is_in_use or entry.is_domain)
         ]
-
-    @property
-    def default(self) -> RegistryEntry | None:
-        """What a reset selects: the issuer security domain of a card that is out of use."""
-        if self.card_state in OUT_OF_USE:
-            return self.issuer
-        return self.with_privilege(Privilege.DEFAULT_SELECTED)
 
     def with_privilege(self, privilege: Privilege) -> RegistryEntry | None:
         """Return the first selectable instance that has a privilege, or None."""
