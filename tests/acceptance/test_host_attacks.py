@@ -5,6 +5,7 @@ The user is our real client, the element our real applet; between them stands th
 attack succeeds in the compatible setting, the wire as published, and fails in the hardened one.
 """
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -31,6 +32,7 @@ from iose.protocols.attestation import (
 from iose.tls import PreSharedKey, ServerEngine
 from iose.tls.errors import AlertReceived, TlsPeerError
 from iose.tls.events import ApplicationData, BinderNeeded, HandshakeSecretNeeded, PeerClosed
+from iose.transport.software import SoftwareReader
 from tests.support.element import CRYPTO, DEMO_PSK, Client, Element, demo
 from tests.support.element_link import HEADER, HonestHost, Users
 from tests.support.engine_pair import server_config
@@ -58,9 +60,21 @@ def users(tmp_path):
     return Users(tmp_path)
 
 
+class HeldElement(Element):
+    """An element in the reader its host holds: every APDU goes over that connection."""
+
+    def __init__(self, *given: object, **options: object) -> None:
+        super().__init__(*given, **options)  # type: ignore[arg-type]
+        self.card.power_off()
+        self._connection = asyncio.run(SoftwareReader("held", self.card).connect())
+
+    def raw(self, command: bytes) -> bytes:
+        return asyncio.run(self._connection.transmit_raw(command))
+
+
 def certified(settings: Settings, **given: object) -> Element:
     """Return an element whose key the authority has signed; its PINs are the published ones."""
-    element = Element(demo(settings, **given))
+    element = HeldElement(demo(settings, **given))
     client = Client(element).connect()
     public = bytes.fromhex(client.command("?0A"))
     assert client.command("?0E" + make_certificate(AUTHORITY_PRIVATE, public).hex()) == "OK"
@@ -438,7 +452,7 @@ def test_5_a_copy_shows(users, settings, monkeypatch):
     copied = AppletFacts("tls_se", "1.0", b"\xaa" * 32, 0x07, is_copy=True)
     monkeypatch.setattr(InstanceContext, "facts", lambda _self: copied)
     element = certified(settings)
-    twin = Element(contents=element.store.contents)
+    twin = HeldElement(contents=element.store.contents)
     for one in (element, twin):
         attestation = users.connect_to(one).attest(AUTHORITY)
         assert attestation.is_copy == (settings is HARDENED)
