@@ -6,9 +6,10 @@ is the node's business.
 """
 
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ from iose.runtime.pki import wall_clock
 from iose.runtime.racs_rules import access_policy, racs_config
 from iose.runtime.racs_settings import RacsSettings
 from iose.runtime.racs_tls import (
-    load_certificates,
+    Revocations,
     load_revocations,
     server_context,
     trust_files,
@@ -60,14 +61,14 @@ class Administration:
         now: Callable[[], datetime] = wall_clock,
     ) -> None:
         self._settings = settings
-        self._files = trust_files(settings, folder / PKI_FOLDER)
-        self._context = server_context(self._files, legacy_rsa_kx=settings.legacy_rsa_kx)
-        self._revocations = load_revocations(self._files)
+        self._pki = folder / PKI_FOLDER
+        trust = self._load_trust(settings)
+        self._revocations = trust.revocations
         self._now = now
         self._audit = FileAuditLog(folder / AUDIT_FOLDER)
         self._server = RacsServer(
             racs_config(settings),
-            self._context,
+            trust.context,
             (),
             access_policy(settings),
             holders,
@@ -106,13 +107,14 @@ class Administration:
         Raises:
             ConfigurationError: They are refused; the old ones stay.
         """
+        trust = self._load_trust(settings)
         try:
             self._server.reload(elements, access_policy(settings))
         except RoutingError as error:
             raise ConfigurationError(str(error), hint="correct the configuration file") from error
         self._settings = settings
-        self._server.config = replace(racs_config(settings), compat=self._server.config.compat)
-        self.reload_trust()
+        self._server.config = racs_config(settings)
+        self._take(trust)
 
     def reload_trust(self) -> None:
         """Read certificates and revocations anew; sessions of who is revoked now end.
@@ -120,14 +122,12 @@ class Administration:
         Raises:
             ConfigurationError: A file is damaged; who was trusted still is.
         """
-        load_certificates(self._context, self._files)
-        self._revocations = load_revocations(self._files)
-        self._recheck()
+        self._take(self._load_trust(self._settings))
 
     def snapshot(self) -> Result:
         """Return what the plane is doing now."""
         return {
-            **(asdict(show()) if (show := getattr(self._server, "snapshot", None)) else {}),
+            **asdict(self._server.snapshot()),
             "is_revocation_list_old": self._is_list_old,
             "audit": {"head": str(self._audit.head), "fault": self._audit.fault},
         }
@@ -137,10 +137,26 @@ class Administration:
         until = self._revocations.next_update
         return until is not None and self._now() > until
 
+    def _load_trust(self, settings: RacsSettings) -> "_Trust":
+        files = trust_files(settings, self._pki)
+        context = server_context(files, legacy_rsa_kx=settings.legacy_rsa_kx)
+        return _Trust(context, load_revocations(files))
+
+    def _take(self, trust: "_Trust") -> None:
+        self._server.context = trust.context
+        self._revocations = trust.revocations
+        self._recheck()
+
     def _recheck(self) -> None:
         if self._is_list_old:
             log.warning("racs.revocation_list_old", until=str(self._revocations.next_update))
         self._server.recheck(self._revocations.is_revoked)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trust:
+    context: ssl.SSLContext
+    revocations: Revocations
 
 
 def _without_clashes(elements: Iterable[RacsElement]) -> list[RacsElement]:

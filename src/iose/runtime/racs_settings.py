@@ -92,10 +92,6 @@ class RacsSettings:
         return not (self.certificate and self.ca)
 
     @property
-    def fixed(self) -> tuple[object, ...]:
-        """What cannot change while the node runs."""
-        return (
-            (self.listen, self.http_listen, self.racsl_listen),
-            (self.certificate, self.key, self.ca, self.crl),
-            (self.compat, self.legacy_rsa_kx),
-        )
+    def addresses(self) -> tuple[tuple[str, ...], ...]:
+        """Where the plane listens: what cannot change while the node runs."""
+        return (self.listen, self.http_listen, self.racsl_listen)

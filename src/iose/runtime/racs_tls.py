@@ -67,26 +67,12 @@ def server_context(files: TrustFiles, *, legacy_rsa_kx: bool) -> ssl.SSLContext:
             "'racs.legacy_rsa_kx' needs an RSA certificate",
             hint="name one in 'racs.certificate', or leave that out",
         )
-    load_certificates(context, files)
+    _load_certificates(context, files)
     try:
         context.load_verify_locations(files.ca)
     except (OSError, ssl.SSLError) as error:
         _refuse(files.ca, error)
     return context
-
-
-def load_certificates(context: ssl.SSLContext, files: TrustFiles) -> None:
-    """Give a context the node's certificates, for the connections to come.
-
-    Raises:
-        ConfigurationError: A file cannot be read, or certificate and key do not fit.
-    """
-    for certificate, key in files.pairs:
-        try:
-            # a key under a passphrase must not be asked for on the terminal
-            context.load_cert_chain(certificate, key, password=b"")
-        except (OSError, ssl.SSLError, ValueError) as error:
-            _refuse(certificate, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +110,15 @@ def load_revocations(files: TrustFiles) -> Revocations:
         return facts.issuer == found.issuer and facts.serial in found.revoked
 
     return Revocations(is_revoked, found.next_update)
+
+
+def _load_certificates(context: ssl.SSLContext, files: TrustFiles) -> None:
+    for certificate, key in files.pairs:
+        try:
+            # a key under a passphrase must not be asked for on the terminal
+            context.load_cert_chain(certificate, key, password=b"")
+        except (OSError, ssl.SSLError, ValueError) as error:
+            _refuse(certificate, error)
 
 
 def _is_rsa(certificate: Path) -> bool:

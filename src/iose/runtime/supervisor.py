@@ -29,7 +29,6 @@ from iose.runtime.elements.depot import Depot
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.names import GivenName, read_names
 from iose.runtime.own_authority import authority_folder, ensure_pki
-from iose.runtime.racs_settings import RacsSettings
 from iose.wire.errors import IoseError
 
 BACKLOG: Final = 1024
@@ -180,8 +179,8 @@ class Supervisor:
         changed = [name for name in fixed if getattr(config, name) != getattr(self._config, name)]
         if config.front.listen != self._config.front.listen:
             changed.append("front.listen")
-        if fixed_settings(config.racs) != fixed_settings(self._config.racs):
-            changed.append("racs")
+        if _racs_addresses(config) != _racs_addresses(self._config):
+            changed.append("racs.listen")
         self._config = config
         if await self.depot.fill(config.elements):
             await self._refresh_node()
@@ -300,9 +299,8 @@ class Supervisor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def fixed_settings(racs: RacsSettings | None) -> object:
-    """Return what of the administration plane cannot change while a node runs."""
-    return None if racs is None else racs.fixed
+def _racs_addresses(config: NodeConfig) -> object:
+    return None if config.racs is None else config.racs.addresses
 
 
 def listen_tcp(host: str, port: int, plane: str = FRONT) -> socket.socket:
