@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, IntFlag
 from typing import Final
 
-from iose.globalplatform.keys import KeyType
+from iose.globalplatform.keys import DIVERSIFICATION_SIZE, KeyType
 from iose.iso7816.status import StatusWord
 from iose.wire.errors import DecodeError, RemoteProtocolError
 from iose.wire.reader import ByteReader
@@ -22,7 +22,6 @@ SECURE_MESSAGING: Final = 0x04  # bit of the class byte, GPCS 2.3.1 §11.1.4
 SECURE_MESSAGING_BITS: Final = 0x0C  # the other kinds are not GlobalPlatform's
 CHANNEL_BITS: Final = 0x03  # basic logical channels; they stay out of every MAC
 FURTHER_CHANNEL: Final = 0x40  # class bytes of channels 4 to 19 put their bits elsewhere
-DIVERSIFICATION_SIZE: Final = 10
 SHORT_CHALLENGE_SIZE: Final = 8
 LONG_CHALLENGE_SIZE: Final = 16
 SCP02_CHALLENGE_SIZE: Final = 6

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Both ends of the secure channels against recorded and generated sessions, in both directions.
 
-The sessions come from other projects' test suites (their SOURCE is in each entry): they are read
-beside the repository, and the tests are skipped where they are absent.
+Most sessions come from other projects' test suites (their SOURCE is in each entry): these are read
+beside the repository, and skipped where they are absent. Some that were generated are always there.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,26 +24,39 @@ from iose.globalplatform.keys import KeySet, KeyType, check_value
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.status import StatusWord
 from tests.support.rng import ScriptedRng
-from tests.support.shared import shared_json
+from tests.support.shared import own_json, shared_json
 
 CRYPTO = PycaCrypto()
 FILE = "globalplatform_scp.json"
 PROTOCOLS = {"scp02": 2, "scp03": 3}
 COUNTS = {"scp02": 5, "scp03": 29}
-CASES = [(name, number) for name, count in COUNTS.items() for number in range(count)]
+OWN_FILE = "secure_channels.json"
+OWN_COUNTS = {"scp02": 1, "scp03": 4}
+CASES = [
+    (read, file, name, number)
+    for read, file, counts in (
+        (own_json, OWN_FILE, OWN_COUNTS),
+        (shared_json, FILE, COUNTS),
+    )
+    for name, count in counts.items()
+    for number in range(count)
+]
 SCP02_DEFAULT = 0x15
 
 
 def test_every_session_of_the_file_is_run():
-    vectors = shared_json(FILE)
-    assert {name: len(vectors[name]) for name in COUNTS} == COUNTS
+    for vectors, counts in ((own_json(OWN_FILE), OWN_COUNTS), (shared_json(FILE), COUNTS)):
+        assert {name: len(vectors[name]) for name in counts} == counts
+
+
+Reader = Callable[[str], Any]
 
 
 class Session:
     """One entry of the file as both ends see it."""
 
-    def __init__(self, protocol: str, number: int) -> None:
-        self.entry: dict[str, Any] = shared_json(FILE)[protocol][number]
+    def __init__(self, read: Reader, file: str, protocol: str, number: int) -> None:
+        self.entry: dict[str, Any] = read(file)[protocol][number]
         i = self.entry["i"]
         self.variant = ScpVariant(PROTOCOLS[protocol], int(i, 16) if len(i) == 2 else SCP02_DEFAULT)
         self.level = SecurityLevel(int(self.entry["security_level"], 16))
@@ -97,7 +111,7 @@ class Session:
         )
 
 
-@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+@pytest.fixture(params=CASES, ids=lambda case: "-".join(str(part) for part in case[1:]))
 def session(request) -> Session:
     return Session(*request.param)
 
