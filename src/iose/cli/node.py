@@ -69,7 +69,10 @@ def status(*, data: DataOption = None, as_json: JsonOption = False) -> None:
         print_json(document)
         return
     addresses = ", ".join(str(address) for address in read_list(document, "front"))
-    print(f"front {addresses or 'off'}, up {document['uptime_s']} s, data {document['data']}")
+    racs = ", ".join(str(address) for address in read_list({"racs": [], **document}, "racs"))
+    planes = f"front {addresses or 'off'}, racs {racs or 'off'}"
+    print(f"{planes}, up {document['uptime_s']} s, data {document['data']}")
+    _warn_of(read_object(document.get("administration")))
     processes = map(read_object, read_list(document, "processes"))
     print_table(
         ("process", "pid", "up (s)", "restarts"),
@@ -120,6 +123,16 @@ def _ask(op: str, data: Path | None, *, until_gone: bool = False) -> Result:
     return answer
 
 
+def _warn_of(administration: Mapping[str, object]) -> None:
+    if fault := read_object(administration.get("audit")).get("fault"):
+        warn(f"the audit log cannot be written: {fault}", "nobody can administer until it can")
+    if administration.get("is_revocation_list_old") is True:
+        warn(
+            "the revocation list is older than it says it may be; it is obeyed all the same",
+            "have who certifies make a new one, then 'iose node reload'",
+        )
+
+
 def _process_row(process: Mapping[str, object]) -> list[str]:
     pid = "down" if process["pid"] is None else str(process["pid"])
     return [str(process["name"]), pid, str(process["uptime_s"]), str(process["restarts"])]
@@ -127,7 +140,9 @@ def _process_row(process: Mapping[str, object]) -> list[str]:
 
 def _element_row(element: Mapping[str, object]) -> list[str]:
     holder = read_object(element["holder"])
-    held = f"{holder['source']} for {holder['for_s']} s" if holder else ""
+    held = ""
+    if holder:
+        held = f"{holder['plane']} {holder['source']} for {holder['for_s']} s"
     state = "degraded" if element["is_degraded"] is True else str(element["state"])
     waiting = len(read_list(element, "waiting"))
     return [

@@ -16,11 +16,13 @@ from typing import Final
 
 import structlog
 
+from iose.crypto.pyca import PycaCrypto
 from iose.runtime.audit import FileAuditLog
 from iose.runtime.channel import Result
+from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.pki import wall_clock
-from iose.runtime.racs_rules import access_policy, racs_config
+from iose.runtime.racs_rules import access_policy, racs_config, racsl_credentials
 from iose.runtime.racs_settings import RacsSettings
 from iose.runtime.racs_tls import (
     Revocations,
@@ -31,7 +33,9 @@ from iose.runtime.racs_tls import (
 from iose.servers.holders import ElementHolders
 from iose.servers.racs.audit import AuditError
 from iose.servers.racs.elements import RacsElement
+from iose.servers.racs.http import HttpBinding
 from iose.servers.racs.names import NameRegister
+from iose.servers.racs.racsl import RacslListener
 from iose.servers.racs.server import RacsServer
 from iose.servers.routes import RoutingError
 
@@ -66,6 +70,7 @@ class Administration:
         self._revocations = trust.revocations
         self._now = now
         self._audit = FileAuditLog(folder / AUDIT_FOLDER)
+        credentials = racsl_credentials(settings)
         self._server = RacsServer(
             racs_config(settings),
             trust.context,
@@ -75,6 +80,8 @@ class Administration:
             self._audit,
             names,
         )
+        self._http = HttpBinding(self._server)
+        self._racsl = RacslListener(self._server, credentials, PycaCrypto(), OsRng())
 
     async def start(
         self, elements: Iterable[RacsElement], listeners: Mapping[str, Sequence[socket.socket]]
@@ -90,10 +97,14 @@ class Administration:
             await self._audit.open()
         self.refresh(elements)
         self._recheck()
-        await self._server.start(listeners.get("racs", ()))
+        await self._server.start(listeners["racs"])
+        await self._http.start(listeners["http"])
+        await self._racsl.start(listeners["racsl"])
 
     async def stop(self) -> None:
         """Let requests end, then sessions; close the audit log."""
+        await self._http.stop()
+        await self._racsl.stop()
         await self._server.stop()
         await self._audit.close()
 
@@ -108,12 +119,14 @@ class Administration:
             ConfigurationError: They are refused; the old ones stay.
         """
         trust = self._load_trust(settings)
+        credentials = racsl_credentials(settings)
         try:
             self._server.reload(elements, access_policy(settings))
         except RoutingError as error:
             raise ConfigurationError(str(error), hint="correct the configuration file") from error
         self._settings = settings
         self._server.config = racs_config(settings)
+        self._racsl.reload(credentials)
         self._take(trust)
 
     def reload_trust(self) -> None:
@@ -143,7 +156,7 @@ class Administration:
         return _Trust(context, load_revocations(files))
 
     def _take(self, trust: "_Trust") -> None:
-        self._server.context = trust.context
+        self._server.context = self._http.context = trust.context
         self._revocations = trust.revocations
         self._recheck()
 

@@ -220,10 +220,9 @@ class Node:
         if name is not None and name.is_served:
             start = start_sequence(Aid.from_hex(name.aid) if name.aid else None)
             yield ElementRoute(info.seid, name.sen, reader, settings.aliases, start)
-        for instance in getattr(info, "instances", ()):
-            yield ElementRoute(
-                info.seid, instance.sen, reader, (), start_sequence(Aid(instance.aid))
-            )
+        for one in info.instances:
+            if one.sen:
+                yield ElementRoute(info.seid, one.sen, reader, (), start_sequence(Aid(one.aid)))
 
     def _name_of(self, info: ElementInfo) -> GivenName | None:
         given = {} if self._names is None else self._names.given
@@ -234,14 +233,17 @@ class Node:
         for _, info in self._elements():
             settings = self._settings_of(info)
             own = GivenName(info.sen, settings.aid) if info.sen else None
-            others = [one.sen for one in getattr(info, "instances", ())]
+            others = [one.sen for one in info.instances if one.sen]
             yield KnownElement(info.seid, own, (*settings.aliases, *others))
 
-    def _racs_elements(self) -> Iterator[RacsElement]:
+    def _racs_elements(self) -> list[RacsElement]:
+        found = []
         for link, info in self._elements():
             name = self._name_of(info) or GivenName("", "")
             aliases = self._settings_of(info).seids
-            yield RacsElement(info.seid, link.reader(info.seid), aliases, name.sen, name.aid)
+            reader = link.reader(info.seid)
+            found.append(RacsElement(info.seid, reader, aliases, name.sen, name.aid))
+        return sorted(found, key=lambda one: (one.sen.lower(), one.seid))
 
     def _elements(self) -> Iterator[tuple[ElementHostLink, ElementInfo]]:
         for link in self._links:

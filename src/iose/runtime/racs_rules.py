@@ -2,11 +2,17 @@
 """From the operator's settings of the administration plane to the plane's own forms."""
 
 from dataclasses import fields
+from pathlib import Path
+from typing import Final
 
 from iose.runtime.errors import ConfigurationError
+from iose.runtime.folder import OTHERS
 from iose.runtime.racs_settings import RacsSettings
 from iose.servers.racs.config import RacsConfig
 from iose.servers.racs.policy import AccessPolicy, Rule, RuleError
+
+PSK_SIZES: Final = range(16, 65)
+PSK_FILE_LIMIT: Final = 1024
 
 
 def check_rules(racs: RacsSettings) -> None:
@@ -43,3 +49,35 @@ def racs_config(racs: RacsSettings) -> RacsConfig:
         if item.name in known and (value := getattr(racs, item.name)) is not None
     }
     return RacsConfig(listen=(), **given)
+
+
+def racsl_credentials(racs: RacsSettings) -> dict[str, tuple[bytes, str]]:
+    """Return key and SEID of each client of RACS Lite, by PSK identity.
+
+    Raises:
+        ConfigurationError: A key's file cannot be read, may be read by others, or holds no key.
+    """
+    found: dict[str, tuple[bytes, str]] = {}
+    for one in racs.racsl:
+        if one.identity in found:
+            raise ConfigurationError(f"racs.racsl: the identity {one.identity!r} is there twice")
+        found[one.identity] = (_read_psk(Path(one.psk_file)), one.element)
+    return found
+
+
+def _read_psk(path: Path) -> bytes:
+    try:
+        if path.stat().st_mode & OTHERS:
+            raise ConfigurationError(
+                f"{path} may be read by others", hint=f"chmod 600 {path}; and change the key"
+            )
+        with path.open(encoding="ascii") as file:
+            psk = bytes.fromhex(file.read(PSK_FILE_LIMIT))
+    except (OSError, ValueError):
+        psk = b""
+    if len(psk) not in PSK_SIZES:
+        raise ConfigurationError(
+            f"{path} cannot be read, or holds no key",
+            hint=f"write {PSK_SIZES[0]} to {PSK_SIZES[-1]} bytes in hex, as openssl rand -hex 32",
+        )
+    return psk
