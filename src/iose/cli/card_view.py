@@ -138,12 +138,16 @@ def print_plan(plan: Plan, file: TextIO) -> None:
     for note in plan.notes:
         print(f"  found: {harmless(note)}", file=file)
     for number, step in enumerate(plan.steps, start=1):
-        cost = f" ({step.apdus} APDUs, {step.size} bytes)" if step.apdus else ""
+        cost = f" ({_count(step.apdus)}, {step.size} bytes)" if step.apdus else ""
         print(f"  {number}. {harmless(step.words)}{cost}", file=file)
     if plan.steps:
-        print(f"  in all {plan.apdus} APDUs, {plan.size} bytes", file=file)
+        print(f"  in all {_count(plan.apdus)}, {plan.size} bytes", file=file)
     else:
         print("  nothing to do", file=file)
+
+
+def _count(apdus: int) -> str:
+    return "1 APDU" if apdus == 1 else f"{apdus} APDUs"
 
 
 class ProgressLine:
