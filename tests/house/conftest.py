@@ -20,9 +20,11 @@ def reader_environment(tmp_path_factory: pytest.TempPathFactory):
         yield {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(home),
+            "IOSE_DATA": str(home / "node"),
             "URI": f"keyS://{element.name}:{element.key.hex()}@{front}/",
             "URI_2": f"keyS://{other.name}:{other.key.hex()}@{front}/",
             "FRONT": front,
+            "RACS": "{}:{}".format(*node.racs) if node.racs else "",
             "SEN": element.name,
             "KEY": element.key.hex(),
         }
