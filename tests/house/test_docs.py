@@ -61,6 +61,7 @@ def run(program: list[str], environment: dict[str, str]) -> None:
     assert result.returncode == 0, f"{program[-1]}\n{result.stdout}{result.stderr}"
 
 
+@pytest.mark.timeout(120)  # each line of a page starts a program
 @pytest.mark.parametrize("document", RUNNABLE, ids=lambda path: path.stem)
 def test_what_a_document_tells_the_reader_to_type_works(
     document: Path, reader_environment: dict[str, str]

@@ -23,6 +23,7 @@ from iose.applets.security_domain import (
     read_domain,
 )
 from iose.applets.tls_im import ModulePersonalisation, TlsIdentityApplet, read_module_secrets
+from iose.applets.tls_im.personalisation import USER_PIN_SIZE
 from iose.applets.tls_se import (
     TLS_SE_AID,
     CommandSet,
@@ -187,7 +188,10 @@ def encode_instance(sen: str, seid: str, secrets: Mapping[str, str]) -> tuple[by
 def draw_module_secrets(rng: Rng | None = None) -> dict[str, str]:
     """Return PINs of a new identity module, by the names ``read_secrets`` gives them."""
     source = rng or OsRng()
-    return {"user_pin": _text(random_pin(source)), "admin_pin": _text(random_pin(source))}
+    return {
+        "user_pin": _text(random_pin(source, USER_PIN_SIZE)),
+        "admin_pin": _text(random_pin(source)),
+    }
 
 
 def encode_module(secrets: Mapping[str, str]) -> tuple[bytes, bytes]:
