@@ -86,9 +86,10 @@ from iose.runtime.elements.record import ElementRecord, Mark
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import DataFolder
 from iose.runtime.packages import shipped_packages
+from iose.servers.racs.http_pages import HttpRefusedError
 from iose.tls import AlertReceived, ClientEngine, ServerEngine, TlsPeerError, messages
 from iose.wire.errors import DecodeError, IoseError, StoreError
-from tests.fuzz import racs_client
+from tests.fuzz import racs_client, racs_server
 from tests.support.certificates import certified, request
 from tests.support.channel_pair import CASES as CHANNELS
 from tests.support.channel_pair import PLAIN as PLAIN_COMMAND
@@ -990,6 +991,37 @@ TARGETS: dict[str, Target] = {
     "PSK of a URI": Target(
         _text(decode_psk), (ElementUriError,), (b"00" * 32, b" ***"), ("client/uri.py decode_psk",)
     ),
+    # --- what clients say to the RACS server
+    "RACS request": Target(
+        racs_server.serve,
+        (),
+        racs_server.REQUESTS,
+        (
+            "protocols/racs/request.py RequestMachine.receive_data",
+            "protocols/racs/parameters.py decode_apdu_parameters",
+            "protocols/racs/parameters.py decode_sen_parameters",
+        ),
+    ),
+    "RACS form": Target(
+        _text(racs_server.form),
+        (DecodeError,),
+        racs_server.FORMS,
+        ("protocols/racs/form.py decode_form",),
+    ),
+    "RACS text": Target(
+        racs_server.text,
+        (DecodeError,),
+        racs_server.TEXTS,
+        ("protocols/racs/form.py decode_text",),
+    ),
+    "RACS URI": Target(
+        _text(racs_server.uri),
+        (DecodeError,),
+        racs_server.URIS,
+        ("protocols/racs/form.py decode_racs_uri",),
+    ),
+    "RACS page": Target(racs_server.page, (HttpRefusedError,), racs_server.FORMS, ()),
+    "APDU before an element": Target(racs_server.judge, (), racs_server.APDUS, ()),
     # --- what RACS servers and scripts say, and the published server's directory
     "RACS response": Target(
         racs_client.read_responses,

@@ -156,3 +156,29 @@ async def test_refuses_a_release_by_another():
     with pytest.raises(LocalProtocolError):
         holders.lock("1").release(claim(1), 0.0)
     assert list(holders.locks) == ["1"]
+
+
+async def test_who_waits_for_the_end_of_a_claim_sees_it_whoever_comes_next():
+    lock = ElementHolders().lock("1")
+    first, second = claim(1), claim(2)
+    await lock.acquire(first)
+    order, _ = await queue(lock, second)
+    seen = [asyncio.ensure_future(lock.released(first)) for _ in range(2)]
+    await settle()
+    assert not any(one.done() for one in seen)
+    seen.pop().cancel()
+    await settle()
+    lock.release(first, 0.0)
+    await asyncio.gather(*seen)
+    await settle()
+    assert order == [2]
+    await lock.released(first)
+    assert lock.holder is second
+
+
+async def test_a_claim_may_say_how_its_session_is_made_to_leave():
+    left = []
+    one = Claim("tls", 1, "a", 0.0, lambda: left.append(1))
+    assert one == Claim("tls", 1, "a", 0.0)
+    one.evict()
+    assert left == [1]

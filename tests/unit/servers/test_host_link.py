@@ -107,6 +107,25 @@ async def test_refuses_a_number_of_answers_that_cannot_be(path, responses):
                 await connection.transmit_batch(steps)
 
 
+@pytest.mark.parametrize("responses", [(), (b"\x90\x00", b"\x90\x00")])
+async def test_refuses_another_number_of_answers_to_raw_bytes_than_one(path, responses):
+    Imposter.connections, Imposter.responses, Imposter.fifth = 0, responses, asyncio.Event()
+    async with linked_to(Imposter, path) as link:
+        await link.start()
+        connection = await link.reader("1").connect()
+        with pytest.raises(CardRemovedError, match=f"{len(responses)} answers to 1 command"):
+            await connection.transmit_raw(b"\x00\xb0\x00\x00")
+
+
+async def test_raw_bytes_power_the_element_on_and_come_back_raw(path):
+    Imposter.connections, Imposter.responses, Imposter.fifth = 0, (b"\x61",), asyncio.Event()
+    async with linked_to(Imposter, path) as link:
+        await link.start()
+        connection = await link.reader("1").connect()
+        assert await connection.transmit_raw(b"\x00") == b"\x61"
+        assert connection.apdus == 1
+
+
 async def test_gives_up_each_request_at_its_own_time(path):
     server = await asyncio.get_running_loop().create_unix_server(asyncio.Protocol, str(path))
     channel = HostChannel("host", 0.1)

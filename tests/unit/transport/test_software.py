@@ -45,6 +45,19 @@ async def test_a_single_command_is_not_drained(reader: Reader):
     assert connection.apdus == 1
 
 
+async def test_raw_bytes_reach_the_card_as_they_are(reader: Reader, card: ProbeCard):
+    connection = await reader.connect()
+    command = SIZED_10_OF_4.encode()
+    assert (
+        await connection.transmit_raw(command)
+        == (await connection.transmit(SIZED_10_OF_4)).encode()
+    )
+    assert connection.apdus == 2
+    await connection.close()
+    with pytest.raises(TransportError):
+        await connection.transmit_raw(command)
+
+
 async def test_a_batch_is_drained_and_counted(reader: Reader):
     connection = await reader.connect()
     command = CommandApdu(0, 0x01, 0, 0, b"ab")

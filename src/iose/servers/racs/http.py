@@ -88,6 +88,7 @@ class HttpConnection:
         self._session: RacsSession | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._ahead = 0
         self._is_over = False
 
     # --- the stream's callbacks -------------------------------------------------------------
@@ -113,6 +114,10 @@ class HttpConnection:
         except h11.RemoteProtocolError:  # after the end of what it may send
             self.stream.close()
             return
+        if self._task is not None:  # what comes now waits; that nobody is there must be seen
+            self._ahead += len(data)
+            if self._ahead > HEAD_LIMIT:
+                self.stream.pause_reading()
         self._take_events()
 
     def may_write(self) -> None:
@@ -160,7 +165,6 @@ class HttpConnection:
                     return
             elif isinstance(event, h11.EndOfMessage):
                 self._stop_timer()
-                self.stream.pause_reading()
                 self._task = self._server.loop.create_task(self._serve())
             elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
                 self.stream.close()
@@ -249,6 +253,7 @@ class HttpConnection:
             return
         self._http.start_next_cycle()
         self._arm_timer()
+        self._ahead = 0
         self.stream.resume_reading()
         self._take_events()
 

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who gets in, for how long, how many at once, and what one client may cost (racs.md §2, §11)."""
+
+import asyncio
+import ssl
+from contextlib import suppress
+
+import pytest
+
+from iose.servers.racs.connection import AHEAD_LIMIT
+from iose.servers.racs.users import IdentityError, identify
+from tests.support.certificates import issue, make_authority
+from tests.support.racs_server import PATIENCE_S, RacsRig, canned, client_context, folder_of
+
+pytestmark = pytest.mark.anyio
+
+
+async def refused(rig, context):
+    """Connect, and return what is read: nothing, or the alert as an error."""
+    host, port = rig.server.addresses[0]
+    async with asyncio.timeout(PATIENCE_S):
+        try:
+            reader, writer = await asyncio.open_connection(
+                host, port, ssl=context, server_hostname="localhost"
+            )
+            writer.write(b"BEGIN\r\nLIST\r\nEND\r\n")
+            data = await reader.read()
+            writer.transport.abort()
+        except (ssl.SSLError, ConnectionError):
+            return b""
+        return data
+
+
+async def test_nobody_gets_in_without_a_certificate():
+    async with RacsRig() as rig:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(folder_of("admin") / "ca.pem")
+        assert await refused(rig, context) == b""
+        assert rig.audit.entries == []
+
+
+async def test_nobody_gets_in_with_a_certificate_of_somebody_else(tmp_path):
+    folder = issue(make_authority(), tmp_path, "admin")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(folder_of("admin") / "ca.pem")
+    context.load_cert_chain(folder / "user.pem", folder / "user.key")
+    async with RacsRig() as rig:
+        assert await refused(rig, context) == b""
+        assert not rig.server.sessions
+
+
+async def test_a_name_that_looks_like_something_else_is_refused():
+    async with RacsRig() as rig:
+        assert await refused(rig, client_context("psk:admin")) == b""
+        assert rig.audit.entries == []
+
+
+class Shown:
+    """What ``ssl`` says of a client's certificate."""
+
+    def __init__(self, *names, der=b"certificate"):
+        self.subject = tuple((("commonName", name),) for name in names)
+        self.der = der
+
+    def getpeercert(self, *, binary_form=False):
+        return (
+            self.der if binary_form else {"subject": ((("organizationName", "O"),), *self.subject)}
+        )
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        Shown(),
+        Shown("a", "b"),
+        Shown("*"),
+        Shown("sha256:00"),
+        Shown("psk:a"),
+        Shown(" "),
+        Shown(""),
+        Shown("a\x00b"),
+        Shown("a\nb"),
+        Shown("a", der=None),
+    ],
+)
+def test_a_certificate_has_one_name_and_a_plain_one(shown):
+    with pytest.raises(IdentityError):
+        identify(shown)
+    assert identify(Shown("a b")).user == "a b"
+
+
+async def test_a_client_that_speaks_no_tls_is_dropped():
+    async with RacsRig() as rig:
+        reader, writer = await asyncio.open_connection(*rig.server.addresses[0])
+        writer.write(b"BEGIN\r\nLIST\r\nEND\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            assert b"+004" not in await reader.read()
+        writer.close()
+        assert await (await rig.connect()).code("LIST") == "+004"
+
+
+async def test_a_handshake_has_little_time():
+    async with RacsRig(handshake_s=0.05) as rig:
+        reader, writer = await asyncio.open_connection(*rig.server.addresses[0])
+        async with asyncio.timeout(PATIENCE_S):
+            assert await reader.read() == b""
+        writer.close()
+        await rig.until(lambda: rig.server.snapshot().connections == 0)
+
+
+async def test_a_silent_session_ends():
+    async with RacsRig(idle_s=0.05) as rig:
+        client = await rig.connect()
+        await client.ask("POWERON key1")
+        assert await client.rest() == b""
+        await rig.until(lambda: not rig.server.sessions)
+        assert rig.audit.of("CLOSE")[0].event.detail == "idle timeout"
+        assert rig.holders.lock("key1").holder is None
+
+
+async def test_a_session_that_waits_for_its_element_is_not_silent():
+    async with RacsRig(idle_s=0.05) as rig:
+        gate = rig.elements[0].reader.gate = asyncio.Event()
+        gate.set()
+        client = await rig.connect()
+        await client.ask("POWERON key1")
+        gate.clear()
+        client.send(b"BEGIN\r\nAPDU key1 00B00000\r\nEND\r\n")
+        await asyncio.sleep(0.2)  # longer than the limit
+        gate.set()
+        assert await client.block() == "BEGIN|+006 001 9000|END"
+
+
+async def test_a_session_may_have_a_last_moment():
+    async with RacsRig(session_s=0.1) as rig:
+        client = await rig.connect()
+        async with asyncio.timeout(PATIENCE_S):
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    client.send(b"BEGIN\r\nLIST\r\nEND\r\n")
+                    await client.reader.readuntil(b"END\r\n")
+        await rig.until(lambda: not rig.server.sessions)
+        assert rig.audit.of("CLOSE")[0].event.detail == "session timeout"
+
+
+async def test_sessions_are_limited_by_user_and_altogether():
+    async with RacsRig(sessions_per_user=1, session_limit=2) as rig:
+        first = await rig.connect()
+        await first.ask("LIST")
+        assert await refused(rig, client_context("admin")) == b""
+        other = await rig.connect("guest")
+        assert await other.ask("LIST") == "+004 001 "
+        assert await refused(rig, client_context("nobody")) == b""
+        first.close()
+        await rig.until(lambda: rig.server.snapshot().connections == 1)
+        assert await (await rig.connect()).code("LIST") == "+004"
+
+
+async def test_a_client_that_does_not_read_costs_one_response():
+    async with RacsRig(canned("key1", {"00B00000": "AB" * 60_000 + "9000"})) as rig:
+        client = await rig.connect()
+        await client.ask("POWERON key1")
+        client.writer.transport.pause_reading()
+        request = b"BEGIN\r\nAPDU key1 00B00000\r\nEND\r\n"
+        client.send(request * 2000)
+        done = 0
+        async with asyncio.timeout(PATIENCE_S):
+            while done != len(rig.card.commands):  # until nothing moves any more
+                done = len(rig.card.commands)
+                await asyncio.sleep(0.2)
+        assert done < 100
+        client.writer.transport.resume_reading()
+        for _ in range(50):
+            assert (await client.block()).endswith("9000|END")
+
+
+async def test_a_client_that_is_far_ahead_is_not_read():
+    async with RacsRig() as rig:
+        gate = rig.elements[0].reader.gate = asyncio.Event()
+        gate.set()
+        client = await rig.connect()
+        await client.ask("POWERON key1")
+        gate.clear()
+        client.send(b"BEGIN\r\nAPDU key1 00B00000\r\nEND\r\n" + b"// filler\r\n" * 2_000_000)
+        await asyncio.sleep(0.2)
+        (connection,) = rig.server._connections
+        assert AHEAD_LIMIT < connection._machine.buffered < 2 * AHEAD_LIMIT + 65_536
+        gate.set()
+        assert (await client.block()) == "BEGIN|+006 001 9000|END"
+        client.send(b"BEGIN\r\nLIST\r\nEND\r\n")
+        assert (await client.block()) == "BEGIN|+004 001 key1 |END"
+
+
+async def test_a_revoked_user_is_put_out_and_kept_out():
+    async with RacsRig() as rig:
+        client, other = await rig.connect("admin"), await rig.connect("guest")
+        await client.ask("POWERON key1")
+        await other.ask("LIST")
+        certificate = rig.server.sessions[1].identity.certificate
+        rig.server.recheck(lambda der: der == certificate)
+        assert await client.rest() == b""
+        await rig.until(lambda: len(rig.server.sessions) == 1)
+        assert rig.audit.of("CLOSE")[0].event.detail == "certificate revoked"
+        assert rig.holders.lock("key1").holder is None
+        assert await other.ask("LIST") == "+004 001 "
+        assert await refused(rig, client_context("admin")) == b""
+        rig.server.recheck(lambda _: False)
+        assert await (await rig.connect()).code("LIST") == "+004"
+
+
+async def test_a_server_that_stops_lets_requests_end():
+    rig = RacsRig(drain_s=5)
+    async with rig:
+        gate = rig.elements[0].reader.gate = asyncio.Event()
+        gate.set()
+        busy, idle = await rig.connect(), await rig.connect()
+        await busy.ask("POWERON key1")
+        await idle.ask("LIST")
+        gate.clear()
+        busy.send(b"BEGIN\r\nAPDU key1 00B00000 APPEND\r\nLIST\r\nEND\r\nBEGIN\r\nLIST\r\nEND\r\n")
+        await rig.until(lambda: len(rig.audit.of("APDU")) == 1)
+        stopping = asyncio.ensure_future(rig.server.stop())
+        assert await idle.rest() == b""
+        gate.set()
+        assert await busy.block() == "BEGIN|+006 001 9000|+004 002 key1 |END"
+        await stopping
+        assert rig.card.power == ["on", "off"]
+        assert rig.audit.verbs().count("CLOSE") == 2
+
+
+async def test_a_server_that_stops_does_not_wait_for_ever():
+    rig = RacsRig(drain_s=0.05)
+    async with rig:
+        gate = rig.elements[0].reader.gate = asyncio.Event()
+        gate.set()
+        client = await rig.connect()
+        await client.ask("POWERON key1")
+        gate.clear()
+        client.send(b"BEGIN\r\nAPDU key1 00B00000\r\nEND\r\n")
+        await rig.until(lambda: len(rig.audit.of("APDU")) == 1)
+        await rig.server.stop()
+        assert rig.card.power == ["on", "off"]
+        assert rig.holders.lock("key1").holder is None
+        (entry,) = rig.audit.of("APDU")
+        assert entry.outcome.outcome == "failed"
+
+
+async def test_what_goes_on_is_shown():
+    async with RacsRig() as rig:
+        client = await rig.connect()
+        await client.ask("POWERON key1", "LIST")
+        shown = rig.server.snapshot()
+        (session,) = shown.sessions
+        assert (session.user, session.plane, session.number) == ("admin", "racs", 1)
+        assert (session.holds, session.commands) == (("key1",), 2)
+        assert shown.listening == rig.server.addresses
+        assert (shown.opened, shown.connections, shown.is_draining) == (1, 1, False)
