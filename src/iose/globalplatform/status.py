@@ -37,6 +37,7 @@ _GENERAL: Final[dict[int, str]] = {
 _OF_COMMAND: Final[dict[tuple[int, int], str]] = {
     (Ins.INITIALIZE_UPDATE, 0x6A88): "the card has no keys of this version",
     (Ins.INITIALIZE_UPDATE, 0x6982): "the security domain is blocked",
+    (Ins.INITIALIZE_UPDATE, 0x6983): "the security domain is blocked after too many wrong keys",
     (Ins.EXTERNAL_AUTHENTICATE, 0x6300): "the card did not accept our cryptogram: wrong keys",
     (Ins.EXTERNAL_AUTHENTICATE, 0x6982): "the card did not accept our MAC: wrong keys",
     (Ins.EXTERNAL_AUTHENTICATE, 0x6A86): "the card has no such security level",

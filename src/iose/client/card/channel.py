@@ -108,12 +108,8 @@ class CardChannel:
         Raises:
             CardManagementError: None follow.
         """
-        masters = keys.key_set(self.variant.key_type)
         data = self._channel.diversification_data
-        try:
-            return diversify(self._crypto, masters, data, keys.diversification)
-        except DecodeError as error:
-            raise CardManagementError(f"keys of the card cannot be derived: {error}") from None
+        return derive(self._crypto, keys, data, self.variant)
 
     async def exchange(self, command: CommandApdu) -> ResponseApdu:
         """Return the answer to one command, whatever its status.
@@ -148,6 +144,21 @@ class CardChannel:
                 hint=HINTS.get(response.status),
             )
         return response
+
+
+def derive(
+    crypto: CryptoProvider, keys: CardKeys, diversification_data: bytes, variant: ScpVariant
+) -> KeySet:
+    """Return the keys of one card that follow from what its administrator has.
+
+    Raises:
+        CardManagementError: None follow, or they do not fit the protocol.
+    """
+    masters = keys.key_set(variant.key_type)
+    try:
+        return diversify(crypto, masters, diversification_data, keys.diversification)
+    except DecodeError as error:
+        raise CardManagementError(f"keys of the card cannot be derived: {error}") from None
 
 
 def refusal(status: StatusWord, ins: int, words: str) -> str:
@@ -280,19 +291,28 @@ def _prove_card(  # one exchange and all it depends on
 def _host_channel(
     keys: CardKeys, answer: InitiateAnswer, challenge: bytes, tools: Tools
 ) -> HostChannel:
+    """Return a channel whose only reason to fail can be the card's cryptogram.
+
+    Raises:
+        CardManagementError: The keys cannot be those of this card.
+    """
     variant = answer.variant
-    if keys.variant is not None and keys.variant.protocol != variant.protocol:
+    known = keys.variant
+    # SCP02 does not say its i
+    is_other = known is not None and (
+        known != variant if variant.protocol == SCP03 else known.protocol != variant.protocol
+    )
+    if is_other:
         raise CardManagementError(
-            f"these keys are for {keys.variant}, and the card speaks {variant}",
+            f"these keys are for {known}, and the card speaks {variant}",
             hint="is it the right card, and is nobody in between?",
         )
     return HostChannel(
         tools.crypto,
         _Drawn(challenge),
-        keys.key_set(variant.key_type),
+        derive(tools.crypto, keys, answer.diversification_data, variant),
         next(level for level in LEVELS if variant.supports(level)),
-        expected=keys.variant if keys.variant and variant.protocol == SCP03 else variant,
-        diversification=keys.diversification,
+        expected=variant,
     )
 
 

@@ -162,7 +162,7 @@ def _load(inventory: CardInventory, request: InstallationRequest, block_size: in
     return Step(
         f"load the package {request.name}, {aid}, {len(stream)} bytes in {count} blocks",
         commands=(announce, *blocks),
-        undo=(Delete(aid, and_related=True).to_command(),),
+        undo=(Delete(aid).to_command(),),
     )
 
 

@@ -17,12 +17,14 @@ from iose.client.card.information import announced_variant, read_identity
 from iose.client.card.inventory import CardInventory, read_inventory
 from iose.client.card.key_files import CardKeys
 from iose.client.card.plan import KeyChange, Plan, Step
+from iose.globalplatform.channel import SecureChannelError
 from iose.globalplatform.put_key import PutKey
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.status import StatusWordError
 from iose.transport.base import Connection
 from iose.transport.errors import TransportError
+from iose.wire.errors import IoseError
 
 Progress = Callable[[int, str], None]
 """Told of commands done so far and of the step at work."""
@@ -103,30 +105,36 @@ class CardManager:
             StatusWordError: The card refused a step; what the plan had begun was taken back.
             TransportError: The card was lost; its hint says how to go on.
             SecureChannelError: An answer was not the card's.
+            IoseError: Something on this side failed; what the plan had begun was taken back.
         """
         progress = progress or _no_progress
         done = 0
         begun: list[CommandApdu] = []
         for step in plan.steps:
             progress(done, step.words)
-            begun[:0] = step.undo
             try:
-                await self._carry_out(step, partial(_tell, progress, done, step.words))
-            except StatusWordError:
-                await self._take_back(begun)
-                raise
+                await self._carry_out(step, begun, partial(_tell, progress, done, step.words))
             except TransportError as error:
                 error.hint = AGAIN
+                raise
+            except SecureChannelError:
+                raise
+            except IoseError:
+                await self._take_back(begun)
                 raise
             done += step.apdus
         progress(done, "")
 
-    async def _carry_out(self, step: Step, sent: Callable[[int], None]) -> None:
+    async def _carry_out(
+        self, step: Step, begun: list[CommandApdu], sent: Callable[[int], None]
+    ) -> None:
         if step.action is not None:
             step.action()
         for number, command in enumerate(step.commands, start=1):
             response = await self.channel.require(command, step.words, step.accepted)
             sent(number)
+            if number == 1:  # what the card refused from the start may be somebody else's
+                begun[:0] = step.undo
             if not response.status.is_success:
                 break  # the step was done before; what is left of it would go elsewhere
         if step.change is not None:
@@ -146,7 +154,7 @@ class CardManager:
     async def _take_back(self, commands: Sequence[CommandApdu]) -> None:
         for command in commands:
             # what was refused may not be there at all; the refusal itself is what is told
-            with suppress(StatusWordError, TransportError):
+            with suppress(StatusWordError, SecureChannelError, TransportError):
                 await self.channel.require(command, "cleaning up")
 
     async def _open_channel(self, candidates: Sequence[CardKeys]) -> None:

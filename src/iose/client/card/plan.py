@@ -35,7 +35,7 @@ class Step:
         words: What it is, for the administrator.
         action: What is done on this side before any command goes out; its error stops the plan.
         commands: Sent in this order under the secure channel, each to be answered 9000.
-        undo: Sent when this step or a later one is refused, to leave nothing half done.
+        undo: Sent when something fails after its first command, to leave nothing half done.
         accepted: Status words that mean the step was done before; the rest of it is left out.
         change: Keys that are put on the card.
     """
