@@ -70,6 +70,21 @@ class LoggedNode:
         """Where the front listens, as ``host:port``."""
         return "{}:{}".format(*self.address)
 
+    @property
+    def racs(self) -> str:
+        """Where the administration plane listens, as ``host:port``."""
+        return self.ask("status")["racs"][0]
+
+    @property
+    def pki(self) -> Path:
+        """Folder of the operator's certificate."""
+        return self.folder / "pki"
+
+    def configure(self, elements: int = 3, **tables: Mapping[str, Any]) -> None:
+        """Write the configuration anew, as ``configured_node`` takes it; nothing is reloaded."""
+        file = self.folder.parent / "node.toml"
+        file.write_text(_toml(self.folder, self._log, elements, tables))
+
     def uri(self, sen: str) -> str:
         """Return the URI of an element, with its key."""
         return f"keyS://{sen}:{self.elements[sen].psk.hex()}@{self.front}/"
@@ -199,8 +214,18 @@ def _toml(data: Path, log: Path, elements: int, tables: Mapping[str, Mapping[str
     lines = [f"{name} = {json.dumps(value)}" for name, value in top.items()]
     for name, table in {"front": front, "log": logs, **given}.items():
         lines.append(f"[{name}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+        lines += [f"{json.dumps(key)} = {_toml_value(value)}" for key, value in table.items()]
     return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: object) -> str:
+    """Return a value in one line; tables inside of it stand in braces."""
+    if isinstance(value, Mapping):
+        items = (f"{json.dumps(key)} = {_toml_value(item)}" for key, item in value.items())
+        return "{" + ", ".join(items) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return json.dumps(value)
 
 
 def _last_words(process: "subprocess.Popen[bytes]") -> str:
