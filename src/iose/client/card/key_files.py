@@ -118,6 +118,8 @@ def _keys(document: Mapping[str, Any]) -> CardKeys:
         i = document.get(OPTIONS_FIELD)
         protocol = int(document[PROTOCOL_FIELD], 16)
         variant = ScpVariant(protocol, DEFAULT_OPTIONS[protocol] if i is None else int(i, 16))
+        if not variant.is_supported:
+            raise ValueError("a protocol that is not spoken here")
     version = int(document.get(VERSION_FIELD, "00"), 16)
     method = Diversification(document.get(DIVERSIFICATION_FIELD, Diversification.NONE.value))
     return CardKeys(enc, mac, dek, version, variant, method)
