@@ -26,7 +26,6 @@ from iose.card.store import StoreError
 from iose.crypto.base import CryptoProvider, Rng
 from iose.globalplatform.life_cycle import (
     NO_PRIVILEGES,
-    ApplicationLifeCycle,
     CardLifeCycle,
     Privilege,
 )
@@ -173,10 +172,7 @@ class CardContents:
         package = self._package_of(module)
         is_loaded = package is not None and package.aid in registry.load_files
         load_file = package.aid.value if package is not None and is_loaded else b""
-        self.add(
-            RegistryEntry(aid, module, privileges, ApplicationLifeCycle.SELECTABLE, load_file),
-            parameters,
-        )
+        self.add(RegistryEntry(aid, module, privileges, load_file=load_file), parameters)
 
     def add(self, entry: RegistryEntry, parameters: bytes) -> None:
         """Add an instance and have it write its first state, in the running transaction.
@@ -195,12 +191,12 @@ class CardContents:
         self.set_registry(self.registry.without(aid))
 
     def facts(self, aid: Aid) -> AppletFacts:
-        """Return what is so of an instance: the package is the one whose code runs."""
-        entry = self.registry.find(aid)
-        if entry is None:  # deselected for good while it was running
-            return AppletFacts(
-                "", "", bytes(DIGEST_SIZE), ApplicationLifeCycle.LOCKED, is_copy=False
-            )
+        """Return what is so of an instance: the package is the one whose code runs.
+
+        Raises:
+            StatusWordError: 6A88, there is none.
+        """
+        entry = self._entry(aid)
         package = self._package_of(entry.module)
         version = "" if package is None else ".".join(map(str, package.version))
         digest = bytes(DIGEST_SIZE) if package is None else package.digest
@@ -220,15 +216,18 @@ class CardContents:
         Raises:
             StatusWordError: 6A88, there is none.
         """
-        entry = self.registry.find(aid)
-        if entry is None:
-            raise StatusWordError(StatusWord.REFERENCED_DATA_NOT_FOUND, f"no instance {aid}")
-        return self.channels.instance(entry)
+        return self.channels.instance(self._entry(aid))
 
     def report(self, fault: Exception) -> None:
         """Tell the host of an error that is not a refusal."""
         if self.services.on_fault is not None:
             self.services.on_fault(describe(fault))
+
+    def _entry(self, aid: Aid) -> RegistryEntry:
+        entry = self.registry.find(aid)
+        if entry is None:
+            raise StatusWordError(StatusWord.REFERENCED_DATA_NOT_FOUND, f"no instance {aid}")
+        return entry
 
     def _build(self, entry: RegistryEntry) -> Instance:
         factory = self.services.applets.get(entry.module)

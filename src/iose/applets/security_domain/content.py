@@ -126,7 +126,7 @@ class ContentCommands:
             case InstallForPersonalization() as request:
                 receiver = self._management.receiver(request.instance)
                 self._personalising = Personalising(receiver.receive_data)
-            case RegistryUpdate() as request:
+            case request:
                 self._update(request)
         return CONFIRMED
 

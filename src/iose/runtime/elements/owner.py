@@ -208,7 +208,9 @@ class Owner:
         archive = decode_archive(content, bytes.fromhex(read_text(arguments, "key")))
         objects = dict(archive.objects)
         record = self._maker.describe(archive.seid, objects)
-        check_unique_sen(record.sen, map(str, read_list(arguments, "taken")))
+        taken = list(map(str, read_list(arguments, "taken")))
+        for sen in record.sens:
+            check_unique_sen(sen, taken)
         mark = Mark.decode(objects.get(MARK_NAME))
         if not archive.is_copy:
             file = read_text(arguments, "file")

@@ -26,6 +26,7 @@ from iose.globalplatform.install import (
 from iose.globalplatform.life_cycle import Privilege
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu
+from iose.iso7816.status import StatusWordError
 from tests.support.domain import (
     ISD_AID,
     NOTE,
@@ -480,3 +481,13 @@ def test_a_full_medium_refuses_management_and_changes_nothing(card: ManagedCard,
     card.store.full = False
     assert card.store.contents == before
     assert loaded.install() == "9000"
+
+
+def test_an_instance_that_is_gone_has_no_facts(card: ManagedCard, loaded: Issuer):
+    loaded.install()
+    note = card.card._contents.instance(NOTE).applet
+    assert note.context.facts().module == "note"
+    loaded.status(Delete(NOTE).to_command())
+    with pytest.raises(StatusWordError) as caught:
+        note.context.facts()
+    assert caught.value.status == 0x6A88

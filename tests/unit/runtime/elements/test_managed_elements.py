@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Elements and their issuer: keys for the owner, instances told at once, older elements renewed."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -327,6 +328,21 @@ def test_an_older_element_gets_a_domain_of_its_own_and_keeps_everything():
     Session(card, secrets)
     kept = {name for name in before if name.startswith(str(TLS_SE_AID))}
     assert all(store.contents[name] == before[name] for name in kept)
+
+
+def test_an_older_element_of_a_folder_is_renewed_when_it_is_opened(node: LocalNode):
+    seid = node.create("key1.com")
+    rack = node.hosts[0].rack
+    new = rack.visit(seid).load()
+    rack.settle(seid)
+    with closing(rack._shelf.open(seid)) as store:
+        store.write({**dict.fromkeys(new), **old_store().contents})
+    again = LocalNode(node.folder.path)
+    assert again.show(seid)["sen"] == "old.com"
+    managed = Managed(again, seid)
+    assert managed.secrets["isd_enc"] != new[f"{ISD_AID}/object/keys"].hex()
+    managed.close()
+    again.power_off()
 
 
 def test_an_element_is_renewed_once():
