@@ -41,6 +41,9 @@ STATUS_SIZE: Final = range(2, 3)
 APDU_SIZE: Final = range(4, 65_545)  # extended, with both lengths
 SW1_MORE: Final = (0x61, 0x9F)
 GET_RESPONSE: Final = bytes.fromhex("00C00000")
+PIN_COMMANDS: Final = (0x20, 0x24)  # VERIFY, CHANGE PIN
+SW1_TRIES: Final = 0x63
+TRIES_LIMIT: Final = 0x0F
 ANSWER_PARTS_LIMIT: Final = 600
 
 ElementArgument = Annotated[str, typer.Argument(help="SEID or SEN of the element.")]
@@ -292,8 +295,17 @@ def _shown(command: bytes, answer: ResponseApdu) -> dict[str, str]:
         "header": command[:HEADER_SIZE].hex().upper(),  # the rest may hold a PIN
         "data": answer.data.hex().upper(),
         "status": str(answer.status),
-        "meaning": explain(answer.status, command[1]),
+        "meaning": _meaning(answer.status, command[1]),
     }
+
+
+def _meaning(status: StatusWord, ins: int) -> str:
+    if ins in PIN_COMMANDS and status.sw1 == SW1_TRIES and status.sw2 <= TRIES_LIMIT:
+        return f"wrong PIN, {status.sw2} tries left"  # tls-se.md §2: not coded as Cx
+    text = explain(status, ins)
+    if str(status) in text and not status.name.startswith("SW_"):  # only TLS-SE has a name for it
+        return status.name.lower().replace("_", " ")
+    return text
 
 
 def _print_exchange(exchange: dict[str, str]) -> None:

@@ -65,7 +65,10 @@ class RacsClient:
     async def request(self, request: RacsRequest) -> RacsResponse:
         """Return the response to a request, failures included; the session is opened if need be."""
         await self.open()
-        return await self._link.request(request)
+        response = await self._link.request(request)
+        if response.failure is not None:
+            await self._link.settle()
+        return response
 
     async def version(self) -> str:
         """Return the version of the protocol that the server speaks."""
@@ -171,7 +174,9 @@ class RacsClient:
         return await self._send(command_line(*words))
 
     async def _send(self, line: str) -> StatusLine:
-        return succeeded(self.endpoint.address, await self.request(RacsRequest((line,))))
+        await self.open()
+        response = await self._link.request(RacsRequest((line,)))
+        return succeeded(self.endpoint.address, response)
 
     async def __aenter__(self) -> Self:
         await self.open()

@@ -7,6 +7,7 @@ for its response. A session that failed once is of no more use.
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,6 +44,9 @@ _CLOSED_HINT: Final = (
     "servers close idle sessions, and sessions whose certificate they refuse or revoke"
 )
 _LEGACY_HINT: Final = "is it the RACS port? the author's own server needs --legacy"
+_NOT_LEGACY_HINT: Final = (
+    "is it the RACS port? our nodes take --legacy only with legacy_rsa_kx = true: leave it out"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,32 @@ class RacsLink:
                 if not is_answered:  # a late answer would be taken for the next one
                     self.abort()
         return response
+
+    async def settle(self) -> None:
+        """Wait a moment whether the server closes, as the published one does after some failures.
+
+        Without this, the next request could be sent into a session that is over.
+
+        Raises:
+            RacsPeerError: The server says more than it was asked; the session is closed.
+        """
+        async with self._lock:
+            if self._reader is None:
+                return
+            try:
+                async with asyncio.timeout(SILENCE_S):
+                    data = await self._reader.read(READ_SIZE)
+            except TimeoutError:
+                return
+            except OSError:
+                data = b""
+            is_sound = False
+            try:
+                self._parser.receive_data(data)  # an END that comes late
+                is_sound = bool(data) and self._parser.is_idle
+            finally:
+                if not is_sound:
+                    self.abort()
 
     async def close(self) -> None:
         """End the session; never raises."""
@@ -258,13 +288,15 @@ def _connect_error(endpoint: RacsEndpoint, error: OSError) -> TransportError:
             f"the server's certificate is refused: {error.verify_message}",
             hint=_CHAIN_HINT,
         )
+    hint = _NOT_LEGACY_HINT if endpoint.is_legacy else _LEGACY_HINT
     if isinstance(error, ssl.SSLError):
         return _alert_error(endpoint, error) or NoReaderError(
-            endpoint.address, f"TLS failed: {_reason(error)}", hint=_LEGACY_HINT
+            endpoint.address, f"TLS failed: {_reason(error)}", hint=hint
         )
-    return NoReaderError(
-        endpoint.address, f"cannot connect: {error.strerror or error}", hint=_REFUSED_HINT
-    )
+    # an address that is no name has a negative number; asyncio's own text repeats the address
+    number = error.errno or 0
+    reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+    return NoReaderError(endpoint.address, f"cannot connect: {reason}", hint=_REFUSED_HINT)
 
 
 def _session_error(endpoint: RacsEndpoint, error: OSError) -> TransportError:
@@ -284,9 +316,8 @@ def _alert_error(endpoint: RacsEndpoint, error: ssl.SSLError) -> TransportError 
             f"the server refused our certificate: {reason}",
             hint=_CERTIFICATE_HINT,
         )
-    return NoReaderError(
-        endpoint.address, f"the server refused the session: {reason}", hint=_LEGACY_HINT
-    )
+    hint = _NOT_LEGACY_HINT if endpoint.is_legacy else _LEGACY_HINT
+    return NoReaderError(endpoint.address, f"the server refused the session: {reason}", hint=hint)
 
 
 def _reason(error: ssl.SSLError) -> str:

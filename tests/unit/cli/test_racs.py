@@ -4,11 +4,13 @@
 import io
 import json
 import sys
+import tomllib
 
 import pytest
 
 from iose.cli.main import run
 from iose.cli.racs_access import open_reader
+from iose.runtime.config import read_config
 from iose.runtime.errors import ConfigurationError
 from iose.transport.errors import NoCardError
 from tests.support.certificates import issue, make_authority
@@ -318,3 +320,78 @@ def test_a_reader_is_opened_by_name_and_by_address(folder, twin):
 def test_a_target_that_names_no_element_is_refused(target):
     with pytest.raises(ConfigurationError, match="does not name an element"):
         open_reader(target)
+
+
+# --- import ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(tmp_path):
+    folder = tmp_path / "published"
+    folder.mkdir()
+    (folder / "config.txt").write_text("server_port 127.0.0.1:7777\n")
+    (folder / "users.txt").write_text("alice 1 a\n")
+    return folder
+
+
+def test_a_published_directory_becomes_a_configuration(published, capsys):
+    assert run(["racs", "import", str(published)]) == 0
+    out, err = capsys.readouterr()
+    config = load(out)
+    assert config.racs.rules[0].user == "alice"
+    assert "# Not carried over" in out
+    assert err == ""
+
+
+def test_a_configuration_is_written_once_and_its_notes_are_printed(published, tmp_path, capsys):
+    target = tmp_path / "node.toml"
+    assert run(["racs", "import", str(published), "--out", str(target)]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "warning: what no policy speaks of" in err
+    assert load(target.read_text()).racs.listen == ("127.0.0.1:7777",)
+    assert run(["racs", "import", str(published), "--out", str(target)]) == 1
+
+
+def test_an_import_is_one_document_when_asked_for(published, capsys):
+    assert run(["racs", "import", str(published), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert load(document["toml"]).racs.rules
+    assert document["notes"]
+
+
+def test_what_is_no_published_directory_is_refused(tmp_path, capsys):
+    assert run(["racs", "import", str(tmp_path)]) == 1
+    assert "next: give the directory the published server" in capsys.readouterr().err
+
+
+def load(text):
+    return read_config(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("ins", "status", "meaning"),
+    [
+        ("20", 0x6302, "wrong PIN, 2 tries left"),
+        ("24", 0x6300, "wrong PIN, 0 tries left"),
+        ("8B", 0x6380, "pin required"),
+        ("D8", 0x9001, "tls open"),
+        ("D8", 0x9000, "done"),
+        ("D8", 0x6ABC, "status word 6ABC"),
+    ],
+)
+def test_status_words_are_explained(racs, twin, ins, status, meaning):
+    def process(command):
+        return b"\x90\x00" if command[1] == 0xA4 else status.to_bytes(2, "big")
+
+    twin.elements[0].process = process
+    _, out, _ = racs("apdu", "key1", SELECT, f"00{ins}0000")
+    assert out.splitlines()[1] == f"{status:04X}  {meaning}"
+
+
+def test_a_node_that_knows_no_old_suites_says_how_to_go_on(folder, twin, capsys):
+    with serving(twin, folder) as server:
+        server._context.set_ciphers("ECDHE+AESGCM")
+        options = ["--server", f"127.0.0.1:{server.port}", "--pki", str(folder)]
+        assert run(["racs", "list", "--legacy", *options]) == 1
+    assert "leave it out" in capsys.readouterr().err

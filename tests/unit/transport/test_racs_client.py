@@ -166,9 +166,11 @@ def test_a_certificate_the_server_does_not_trust_is_told_as_such(folder, tmp_pat
 def test_nobody_at_the_address_is_told_with_the_next_step(folder):
     async def work(server, where):
         server._server.close()
-        with pytest.raises(NoReaderError, match="cannot connect") as caught:
+        with pytest.raises(NoReaderError, match="cannot connect: Connection refused") as caught:
             await RacsLink(where).open()
         assert "RACS port" in caught.value.hint
+        with pytest.raises(NoReaderError, match="cannot connect"):
+            await RacsLink(dataclasses.replace(where, host="no.such.invalid")).open()
 
     run(work, folder)
 
@@ -236,6 +238,21 @@ def test_an_error_that_ends_the_session_is_still_read(folder):
             await link.request(LIST)
         with pytest.raises(CardRemovedError, match="closed"):
             await link.request(LIST)
+
+    run(work, folder)
+
+
+def test_the_end_of_a_session_is_noticed_by_who_waits_a_moment(folder):
+    async def work(_, where):
+        link = RacsLink(where)
+        await link.settle()
+        await link.open()
+        await link.request(RacsRequest(("POWERON key9",)))
+        await link.settle()
+        assert link.is_open
+        await link.request(RacsRequest(("FOO",)))
+        await link.settle()
+        assert not link.is_open
 
     run(work, folder)
 
