@@ -15,6 +15,7 @@ import pytest
 
 import iose
 from iose.applets.tls_im import TLS_IM_AID, ModulePersonalisation
+from iose.applets.tls_se import Personalisation
 from iose.client.access import SystemRng
 from iose.client.card.channel import Tools
 from iose.client.card.failed_keys import FailedKeys
@@ -22,6 +23,7 @@ from iose.client.card.installation import InstallationRequest, plan_installation
 from iose.client.card.key_files import CardKeys
 from iose.client.card.manager import CardManager
 from iose.crypto.pyca import PycaCrypto
+from iose.iso7816.aid import Aid
 from iose.runtime.packages import shipped_packages
 from iose.transport.racs_client import RacsEndpoint, RacsReader
 from tests.acceptance.memory import found_in, psk_secrets
@@ -144,3 +146,36 @@ def test_a_wrong_pin_is_tried_once_however_often_one_calls(site):
     set_again = ("credentials", "set", site.target, *place, "--replace")
     assert site.iose(*set_again, text=PIN.decode() + "\n").returncode == 0
     assert site.iose("call", f"{site.target}??01through").stdout == "through\n"
+
+
+def test_a_second_server_of_a_card_serves_with_the_psk_of_the_cards_module(site):
+    server = Aid.from_hex("010203040501")
+    psk = bytes(range(60, 92))
+    module = ModulePersonalisation(psk=psk, user_pin=PIN, clients=(server,))
+    instance = Personalisation(b"other.com", module=TLS_IM_AID)
+    keys = site.folder / "keys"
+    done = site.iose("element", "secrets", site.seid(1), "--out", str(keys))
+    assert done.returncode == 0, done.stderr
+    for package, given, more in (
+        ("tls-im", module, ()),
+        ("tls-se", instance, ("--aid", str(server))),
+    ):
+        options = ("--keys", str(keys), "--yes", "--params", given.encode().hex(), *more)
+        done = site.iose("card", "install", site.seid(1), package, *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+    host, port = site.node.address
+    uri = f"keyS://other.com@{host}:{port}/"
+    store = iose.CredentialsStore(site.folder / "credentials")
+    with iose.connect(uri, psk=psk, credentials=store, timeout_s=20) as element:
+        assert element.command("?01text") == b"text"
+        with pytest.raises(iose.KeystoreError):
+            element.change_psk()
+    with pytest.raises(iose.AuthenticationError):
+        iose.connect(uri, psk=site.psk, credentials=store, timeout_s=20)
+    shown = site.iose("element", "secrets", site.seid(1), "--again", "--out", str(keys) + "2")
+    assert shown.returncode == 0, shown.stderr
+    listed = json.loads((site.folder / "keys2").read_text())["instances"]
+    assert [("psk" in one, one["aid"]) for one in listed] == [
+        (False, str(server)),
+        (False, str(TLS_IM_AID)),
+    ]
