@@ -23,6 +23,7 @@ from iose.globalplatform.channel import (
     SECURE_MESSAGING,
     ChannelState,
     SecureChannelError,
+    SecurityLevel,
 )
 from iose.globalplatform.commands import Ins
 from iose.globalplatform.life_cycle import CardLifeCycle
@@ -142,13 +143,16 @@ class SecurityDomainApplet:
         """Open the channel; failure and counter are stored before anything is compared.
 
         Raises:
-            StatusWordError: 6300 wrong cryptogram, 6982 wrong MAC, 6A86 a level that the protocol
-                does not have, 6985 none is due.
+            StatusWordError: 6985 none is due; 6A86 a level that the protocol does not have, and
+                nothing is compared; 6300 or 6982 wrong cryptogram or MAC.
         """
         channel = self._channel
         if channel is None or channel.state is not ChannelState.CHALLENGED:
             self._end()
             raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
+        if command.p2 or not self._state.variant.supports(SecurityLevel(command.p1)):
+            self._end()
+            raise StatusWordError(StatusWord.WRONG_P1P2)
         state, version = self._state, self._key_version
         state.set_failures(state.failures + 1)
         state.set_counter(version, state.counter(version) + 1)
@@ -157,9 +161,6 @@ class SecurityDomainApplet:
             channel.authenticate(command)
         except SecureChannelError as error:
             self._end()
-            if error.status == StatusWord.WRONG_P1P2:  # the MAC was right: no guess
-                state.set_failures(0)
-                state.store.commit()
             raise StatusWordError(error.status) from None
         state.set_failures(0)
         return ResponseApdu()

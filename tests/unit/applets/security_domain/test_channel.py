@@ -74,26 +74,40 @@ def test_every_variant_opens_at_every_level_it_has(variant: ScpVariant):
         assert issuer.raw(GET_STATUS).endswith("9000")
 
 
-@pytest.mark.parametrize("level", [0x00, 0x02, 0x30, 0x13, 0x33])
-def test_a_level_the_protocol_does_not_have_is_refused_and_is_no_guess(level: int):
+@pytest.mark.parametrize(("p1", "p2"), [(0, 0), (2, 0), (0x30, 0), (0x13, 0), (0x33, 0), (1, 1)])
+def test_a_level_the_protocol_does_not_have_is_refused_and_nothing_compared(p1: int, p2: int):
     card = ManagedCard(variant=ScpVariant(3, 0x00))
-    for _ in range(11):
-        issuer = Issuer(card).select()
-        command = issuer.host.authenticate(card.transmit(issuer.host.initialize_update()))
-        issuer.host.close()
-        assert sign_level(card, command, level) == "6A86"
-    assert Issuer(card).open()
+    issuer = Issuer(card).select()
+    before = dict(card.store.contents)
+    command = issuer.host.authenticate(card.transmit(issuer.host.initialize_update()))
+    assert card.transmit(replace(command, p1=p1, p2=p2)).status == 0x6A86
+    assert card.transmit(command).status == 0x6985
+    assert card.store.contents == before
 
 
-def sign_level(card: ManagedCard, command: CommandApdu, level: int) -> str:
-    """Return the answer to an EXTERNAL AUTHENTICATE for another level, its MAC made right."""
-    channel = card.card._channels.selected(0).applet._channel
-    session = channel._session
+@pytest.mark.parametrize("way", ["another level", "not due", "right keys of another version"])
+def test_no_command_without_the_keys_gives_a_try_back(card: ManagedCard, way: str):
+    for _ in range(9):
+        assert guess(card) == WRONG
+    match way:
+        case "another level":
+            initialize(card)
+            card.transmit(CommandApdu(0x84, 0x82, 0x02, 0, bytes(16)))
+        case "not due":
+            card.transmit(CommandApdu(0x84, 0x82, 0x01, 0, bytes(16)))
+        case _:
+            assert card.send("80503100080011223344556677") == "6A88"
+    assert guess(card) == WRONG
+    assert guess(card) == 0x6983
+
+
+def sign(card: ManagedCard, command: CommandApdu) -> int:
+    """Return the answer to an EXTERNAL AUTHENTICATE whose MAC is made right."""
+    session = card.card._channels.selected(0).applet._channel._session
     session._chaining = bytes(16)
-    plain = replace(command, cla=0x80, p1=level, data=command.data[:-8])
-    signed = session.sign_command(plain)
+    signed = session.sign_command(replace(command, cla=0x80, data=command.data[:-8]))
     session._chaining = bytes(16)
-    return str(card.transmit(signed).status)
+    return card.transmit(signed).status
 
 
 @pytest.mark.parametrize("ins", [Ins.INSTALL, Ins.LOAD, Ins.DELETE, Ins.PUT_KEY, Ins.GET_STATUS])
@@ -254,7 +268,7 @@ def test_a_wrong_cryptogram_under_a_right_mac_is_a_wrong_authentication(card: Ma
     issuer = Issuer(card).select()
     command = issuer.host.authenticate(card.transmit(issuer.host.initialize_update()))
     wrong = replace(command, data=bytes(8) + command.data[8:])
-    assert sign_level(card, wrong, 0x01) == "6300"
+    assert sign(card, wrong) == 0x6300
     assert card.store.contents[f"{DOMAIN}failures"] == b"\x01"
 
 
