@@ -25,6 +25,7 @@ from iose.runtime.folder import PRIVATE_FILE, PRIVATE_FOLDER, sync_folder, write
 
 OPERATOR: Final = "operator"
 AUTHORITY_NAME: Final = "iose authority"
+AUTHORITY_MARK_SIZE: Final = 4  # authorities of two folders are told apart by their names
 NODE_NAME: Final = "iose node"
 AUTHORITY_LIFE: Final = timedelta(days=3650)
 NODE_LIFE: Final = timedelta(days=365)
@@ -209,7 +210,8 @@ class Pki:
         draft.path.mkdir(PRIVATE_FOLDER)
         draft.issued.mkdir(PRIVATE_FOLDER)
         key = x509.generate_key(KeyKind.P256, self._rng)
-        subject = Subject(AUTHORITY_NAME, Usage.AUTHORITY, now + AUTHORITY_LIFE)
+        name = f"{AUTHORITY_NAME} {self._rng.random_bytes(AUTHORITY_MARK_SIZE).hex()}"
+        subject = Subject(name, Usage.AUTHORITY, now + AUTHORITY_LIFE)
         write_private(draft.path / "ca.key", key)
         write_private(draft.path / "ca.pem", x509.self_sign(key, subject, self._rng, now))
         write_private(
