@@ -2,12 +2,14 @@
 """Sessions whose PSK is in an identity module: on a card, or with another element."""
 
 import asyncio
+import contextlib
 import itertools
 import json
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from iose.applet_commands.psk import derive_psk
 from iose.applets.tls_im import ModulePersonalisation, Setting
@@ -250,10 +252,36 @@ def test_a_module_that_answers_nonsense_ends_the_session(store, ins, answer, mes
     assert reader.log[-1] == "off"
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    ins=st.sampled_from(["A4", "20", "85", "C0"]),
+    answer=st.binary(max_size=40)
+    | st.sampled_from([b"\x61\x20", b"\x9f\x01", b"\x6c\x20", b"\x63\xc2", b"\x90"]),
+    first=st.sampled_from([None, b"\x61\x20"]),
+)
+def test_whatever_a_card_answers_is_a_secret_or_a_module_error(ins, answer, first):
+    reader = RecordingReader()
+    reader.answers[ins] = answer.hex()
+    if first is not None:
+        reader.answers.setdefault("85", first.hex())
+
+    async def use():
+        module = CardModule(reader, b"0000")
+        try:
+            await module.open()
+            return await module.handshake_secret(bytes(32))
+        finally:
+            await module.close()
+
+    with contextlib.suppress(ModuleError):
+        assert len(asyncio.run(use())) == 32
+    assert reader.log[-1] == "off"
+
+
 def test_a_card_that_is_held_cannot_be_reached(store):
     reader = RecordingReader()
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def held():
         connection = await reader.connect()
         yield
@@ -283,6 +311,15 @@ def test_a_module_that_is_not_open_computes_nothing(store):
         asyncio.run(CardModule(RecordingReader()).binder(bytes(32)))
     with pytest.raises(LocalProtocolError, match="not open"):
         _on_loop(CardModule(RecordingReader())).binder(bytes(32)).send(None)
+
+
+def test_a_module_may_be_opened_twice(store):
+    reader = RecordingReader()
+    module = _on_loop(CardModule(reader, b"0000"))
+    for step in (module.open(), module.open(), module.close(), module.close()):
+        with pytest.raises(StopIteration):
+            step.send(None)
+    assert reader.log.count("on") == reader.log.count("off") == 2
 
 
 def test_the_psk_of_a_module_is_not_changed_from_here(store):
@@ -389,6 +426,15 @@ def test_a_chain_may_end_in_a_card(store):
     assert reader.log[-1] == "off"
 
 
+def test_the_hop_of_a_chain_that_fails_is_the_one_named(store):
+    first, second = hop_element(), hop_element()
+    second.unreachable = ConnectionRefusedError(111, "refused")
+    scripted = {"127.0.0.1": ScriptedElement(DEMO_PSK), "127.0.1.0": first, "127.0.1.1": second}
+    with pytest.raises(ModuleError, match=r"hop h@127\.0\.1\.1:1: nothing answers"):
+        dial(scripted, store, chain(store, 2)).open()
+    assert not first.links
+
+
 def test_a_chain_that_is_too_long_is_refused_before_anything_is_opened(store):
     with pytest.raises(ModuleError, match=f"longer than {CHAIN_LIMIT} hops"):
         dial({}, store, chain(store, CHAIN_LIMIT + 1))
@@ -477,9 +523,9 @@ def test_a_reader_of_ones_own_is_not_kept(store):
 
 
 def test_a_credential_has_a_key_or_a_module():
-    for given in ({}, {"psk": HOP_PSK, "module": RACS}):
+    for values in ({}, {"psk": HOP_PSK, "module": RACS}):
         with pytest.raises(ElementUriError, match="a key or a module"):
-            Credential(TARGET.address, **given)
+            Credential(TARGET.address, **values)
 
 
 def test_a_key_and_a_module_are_one_too_many(store):
