@@ -8,6 +8,7 @@ import tomllib
 
 import pytest
 
+from iose.cli import racs_access
 from iose.cli.main import run
 from iose.cli.racs_access import open_reader
 from iose.runtime.config import read_config
@@ -299,6 +300,23 @@ def test_what_is_no_address_is_refused(folder, capsys, server):
 def test_without_a_node_the_next_step_is_told(tmp_path, capsys):
     assert run(["racs", "list", "--data", str(tmp_path)]) == 1
     assert "no node runs on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("told", "host"),
+    [("127.0.0.1:7", "127.0.0.1"), ("0.0.0.0:7", "127.0.0.1"), ("[::]:7", "::1"), ("h:7", "h")],
+)
+def test_the_local_node_is_asked_where_it_listens(folder, monkeypatch, told, host):
+    monkeypatch.setattr(racs_access, "_status", lambda _: {"racs": [told]})
+    endpoint = racs_access.resolve_racs(None, None, folder)
+    assert (endpoint.host, endpoint.port) == (host, 7)
+
+
+@pytest.mark.parametrize("status", [{}, {"racs": []}])
+def test_a_node_without_the_plane_is_told_as_such(folder, monkeypatch, status):
+    monkeypatch.setattr(racs_access, "_status", lambda _: status)
+    with pytest.raises(ConfigurationError, match="no administration plane"):
+        racs_access.resolve_racs(None, None, folder)
 
 
 def test_a_reader_is_opened_by_name_and_by_address(folder, twin):

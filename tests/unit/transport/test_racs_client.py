@@ -6,12 +6,19 @@ import dataclasses
 import ssl
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from iose.iso7816.apdu import CommandApdu
-from iose.iso7816.batch import BatchStep
+from iose.iso7816.batch import ApduLimits, BatchStep
 from iose.protocols.racs.errors import RacsPeerError
 from iose.protocols.racs.response import RacsRequest
 from iose.protocols.racs.status import EventClass
+from iose.transport import racs_link
 from iose.transport.errors import (
     CardRemovedError,
     NoReaderError,
@@ -173,6 +180,88 @@ def test_nobody_at_the_address_is_told_with_the_next_step(folder):
             await RacsLink(dataclasses.replace(where, host="no.such.invalid")).open()
 
     run(work, folder)
+
+
+def test_a_port_that_speaks_no_tls_is_told_as_such(folder):
+    async def main():
+        async def serve(reader, writer):
+            await reader.read(1)
+            writer.write(b"220 welcome\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        link = RacsLink(endpoint(folder, server.sockets[0].getsockname()[1]))
+        with pytest.raises(NoReaderError) as caught:
+            await link.open()
+        assert "RACS port" in caught.value.hint
+        assert not link.is_open
+        server.close()
+
+    asyncio.run(main())
+
+
+def test_a_server_that_never_shakes_hands_is_given_up(folder, monkeypatch):
+    monkeypatch.setattr(racs_link, "HANDSHAKE_S", 0.01)
+
+    async def main():
+        kept = []
+        server = await asyncio.start_server(lambda *ends: kept.extend(ends), "127.0.0.1", 0)
+        link = RacsLink(endpoint(folder, server.sockets[0].getsockname()[1]))
+        with pytest.raises(TransportTimeoutError, match="no session within"):
+            await link.open()
+        kept[1].close()
+        server.close()
+
+    asyncio.run(main())
+
+
+def test_a_key_with_a_passphrase_asks_nobody(folder, tmp_path):
+    key = load_pem_private_key((folder / "user.key").read_bytes(), None)
+    locked = tmp_path / "user.key"
+    hidden = BestAvailableEncryption(b"passphrase")
+    locked.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
+
+    async def work(_, where):
+        with pytest.raises(NoReaderError, match="has no passphrase"):
+            await RacsLink(dataclasses.replace(where, key=locked)).open()
+
+    run(work, folder)
+
+
+def test_addresses_of_version_6_stand_in_brackets(folder):
+    where = dataclasses.replace(endpoint(folder, 7777), host="::1")
+    assert RacsReader(where, "key1").name == "[::1]:7777/key1"
+
+
+def test_what_the_published_server_cannot_take_is_refused_by_the_reader(folder):
+    limits = ApduLimits(200, 0)
+
+    async def work(_, where):
+        reader = RacsReader(where, "key1", limits=limits, keeps_session=False)
+        assert reader.limits is limits
+        with pytest.raises(CardRemovedError, match="the session is closed"):
+            await reader.ask("LIST")
+        connection = await reader.connect()
+        with pytest.raises(TransportError, match="over 512 bytes"):
+            await connection.transmit_raw(bytes(513))
+        assert (await connection.transmit(SELECT)).status == 0x9000
+        await connection.close()
+
+    run(work, folder)
+
+
+def test_an_answer_beyond_all_records_is_given_up(folder):
+    card = KeystoreCard()
+    card.process = lambda _: bytes(40_000) + b"\x61\x00"
+
+    async def work(_, where):
+        reader = RacsReader(where, "key1", keeps_session=False)
+        connection = await reader.connect()
+        with pytest.raises(TransportError, match="longer than 65536"):
+            await connection.transmit_batch([BatchStep(SELECT)])
+        await connection.close()
+
+    run(work, folder, element(card))
 
 
 @pytest.mark.parametrize("name", ["certificate", "key", "ca"])

@@ -103,6 +103,16 @@ def test_a_success_without_end_is_never_taken_as_whole():
         parser.receive_data(b"BEGIN b\r\n")
 
 
+def test_a_parser_says_when_nothing_is_under_way():
+    parser = ResponseParser()
+    assert parser.is_idle
+    for part in (b"BEG", b"IN\r\n", b"+004 001 \r\nEND"):
+        parser.receive_data(part)
+        assert not parser.is_idle
+    parser.receive_data(b"\r\n")
+    assert parser.is_idle
+
+
 def test_half_of_an_end_is_waited_for():
     parser = ResponseParser()
     parser.receive_data(b"BEGIN a\r\n-911 001 no name\r\nEN")
