@@ -14,6 +14,7 @@ HINTS = {
     "pcscd": "pcscd",
     "opensc-tool": "opensc",
     "java": "default-jre-headless",
+    "unzip": "unzip",
     "mosquitto": "mosquitto",
 }
 

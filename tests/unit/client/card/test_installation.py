@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans from what is on a card to what is asked for; refusals that take back what was begun."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from iose.client.card.changes import plan_default, plan_deletion, plan_lock
+from iose.client.card.errors import CardManagementError
+from iose.client.card.installation import (
+    InstallationRequest,
+    PersonalisationData,
+    plan_installation,
+)
+from iose.client.card.inventory import CardInventory
+from iose.client.card.key_change import draw_keys, plan_key_change
+from iose.client.card.manager import CardManager
+from iose.client.card.plan import Plan, Step
+from iose.globalplatform.channel import ScpVariant
+from iose.globalplatform.commands import Delete, LoadBlock
+from iose.globalplatform.data_objects import StatusEntry
+from iose.globalplatform.life_cycle import Privilege
+from iose.iso7816.aid import Aid
+from iose.iso7816.apdu import CommandApdu
+from iose.iso7816.status import StatusWordError
+from iose.runtime.errors import ConfigurationError
+from iose.runtime.packages import shipped_packages
+from tests.support.managed_card import CRYPTO, ManagedCard, managed
+from tests.support.rng import SeededRng
+
+ISD = Aid.from_hex("A000000151000000")
+PACKAGE = Aid.from_hex("0102030408")
+MODULE = Aid.from_hex("010203040800")
+OTHER = Aid.from_hex("A00000000901")
+SHIPPED = shipped_packages()["tls-im"]
+EMPTY = CardInventory(ISD, 0x0F)
+REQUEST = InstallationRequest(SHIPPED.load_file, MODULE, MODULE, "tls-im")
+LOADED = replace(EMPTY, load_files=(StatusEntry(PACKAGE, 1, version=b"\x02\x00"),))
+BLOCK = 239
+
+
+def with_instance(state: int, load_file: Aid | None = PACKAGE) -> CardInventory:
+    return replace(LOADED, applications=(StatusEntry(MODULE, state, load_file=load_file),))
+
+
+def words(plan: Plan) -> list[str]:
+    return [step.words.split(",")[0] for step in plan.steps]
+
+
+def test_an_empty_card_gets_package_and_instance():
+    plan = plan_installation(EMPTY, REQUEST, BLOCK)
+    assert words(plan) == ["load the package tls-im", f"make the instance {MODULE}"]
+    assert (plan.apdus, plan.notes) == (3, ())
+
+
+def test_a_package_that_is_there_is_not_loaded_again():
+    plan = plan_installation(LOADED, REQUEST, BLOCK)
+    assert words(plan) == [f"make the instance {MODULE}"]
+    assert "on the card already" in plan.notes[0]
+
+
+def test_what_is_installed_makes_an_empty_plan():
+    assert plan_installation(with_instance(0x07), REQUEST, BLOCK).steps == ()
+    assert plan_installation(with_instance(0x07, None), REQUEST, BLOCK).steps == ()
+
+
+def test_an_instance_that_was_left_unselectable_is_finished():
+    plan = plan_installation(with_instance(0x03), REQUEST, BLOCK)
+    assert words(plan) == [f"make {MODULE} selectable"]
+    personal = replace(REQUEST, personalisation=PersonalisationData(b"secret", "file"))
+    plan = plan_installation(with_instance(0x03), personal, BLOCK)
+    assert len(plan.steps) == 3
+    assert plan.steps[1].accepted  # a run that was cut may have personalised it
+
+
+def test_new_secrets_are_written_before_they_are_sent():
+    given = PersonalisationData(b"hidden", "file", lambda: None)
+    plan = plan_installation(EMPTY, replace(REQUEST, personalisation=given), BLOCK)
+    steps = words(plan)
+    assert steps.index("write its secrets to file (mode 0600)") < steps.index(
+        f"give {MODULE} the secrets in file"
+    )
+    assert not plan.steps[-2].accepted
+    assert "hidden" not in repr(plan) + repr(given)
+
+
+def test_the_aid_of_another_package_is_not_taken():
+    with pytest.raises(CardManagementError, match="another package") as caught:
+        plan_installation(with_instance(0x07, OTHER), REQUEST, BLOCK)
+    assert "--aid" in caught.value.hint
+
+
+def test_another_version_of_the_package_is_in_the_way():
+    old = replace(EMPTY, load_files=(StatusEntry(PACKAGE, 1, version=b"\x01\x07"),))
+    with pytest.raises(CardManagementError, match=r"version 1\.7 of the package, not 2\.0"):
+        plan_installation(old, REQUEST, BLOCK)
+    unsaid = replace(EMPTY, load_files=(StatusEntry(PACKAGE, 1),))
+    assert len(plan_installation(unsaid, REQUEST, BLOCK).steps) == 1
+
+
+def test_an_application_may_have_the_aid_of_the_package():
+    taken = replace(EMPTY, applications=(StatusEntry(PACKAGE, 7),))
+    with pytest.raises(CardManagementError, match="has the AID"):
+        plan_installation(taken, REQUEST, BLOCK)
+
+
+def test_the_default_selection_is_taken_from_who_has_it():
+    holder = StatusEntry(OTHER, 7, Privilege.DEFAULT_SELECTED | Privilege.CARD_LOCK)
+    card = replace(LOADED, applications=(holder,))
+    wanted = replace(REQUEST, privileges=Privilege.DEFAULT_SELECTED)
+    plan = plan_installation(card, wanted, BLOCK)
+    assert words(plan)[0] == f"no longer have a reset select {OTHER}"
+    assert plan.steps[0].commands[0].data.endswith(b"\x01\x10\x00\x00")
+    assert plan_default(card, OTHER).steps == ()
+
+
+def test_a_package_of_more_than_256_blocks_is_refused():
+    huge = replace(SHIPPED.load_file, data=bytes(256 * BLOCK))
+    with pytest.raises(CardManagementError, match="257 blocks"):
+        plan_installation(EMPTY, replace(REQUEST, load_file=huge), BLOCK)
+    fits = replace(SHIPPED.load_file, data=bytes(256 * BLOCK - 4))
+    plan = plan_installation(EMPTY, replace(REQUEST, load_file=fits), BLOCK)
+    last = LoadBlock.from_command(plan.steps[0].commands[-1])
+    assert (last.number, last.is_last) == (255, True)
+
+
+def test_a_deletion_says_what_goes_with_it():
+    card = with_instance(0x07)
+    with pytest.raises(CardManagementError, match=f"used by {MODULE}"):
+        plan_deletion(card, PACKAGE, is_related=False)
+    plan = plan_deletion(card, PACKAGE, is_related=True)
+    assert str(MODULE) in plan.steps[0].words
+    assert plan.steps[0].commands == (Delete(PACKAGE, and_related=True).to_command(),)
+    assert plan_deletion(LOADED, PACKAGE, is_related=False).apdus == 1
+    assert plan_deletion(EMPTY, PACKAGE, is_related=False).steps == ()
+    with pytest.raises(CardManagementError, match="issuer security domain"):
+        plan_deletion(card, ISD, is_related=True)
+
+
+def test_only_applications_are_locked():
+    with pytest.raises(CardManagementError, match="no application"):
+        plan_lock(LOADED, PACKAGE, is_locked=True)
+    assert plan_lock(with_instance(0x0F), MODULE, is_locked=True).steps[0].commands[0].p2 == 0x8F
+    assert plan_lock(with_instance(0x8F), MODULE, is_locked=False).steps[0].commands[0].p2 == 0x0F
+
+
+def run(reader: ManagedCard, folder: Path, plan: Plan, progress=None) -> CardInventory:
+    async def work(manager: CardManager) -> CardInventory:
+        await manager.apply(plan, progress)
+        return await manager.inventory()
+
+    return managed(reader, folder, work)
+
+
+def inventory(reader: ManagedCard, folder: Path) -> CardInventory:
+    return run(reader, folder, Plan("look"))
+
+
+REFUSED = CommandApdu(0x80, 0xF0, 0x40, 0x80, OTHER.value, 256)
+
+
+def test_what_a_refused_plan_began_is_taken_back(tmp_path: Path):
+    reader = ManagedCard()
+    before = inventory(reader, tmp_path)
+    begun = plan_installation(before, REQUEST, BLOCK)
+    plan = replace(begun, steps=(*begun.steps, Step("lock another", commands=(REFUSED,))))
+    with pytest.raises(StatusWordError, match="lock another: nothing of this AID"):
+        run(reader, tmp_path, plan)
+    assert inventory(reader, tmp_path) == before
+
+
+def test_what_this_side_cannot_do_is_taken_back_too(tmp_path: Path):
+    reader = ManagedCard()
+    before = inventory(reader, tmp_path)
+
+    def fail() -> None:
+        raise ConfigurationError("the disk is full")
+
+    given = PersonalisationData(b"never sent", "file", fail)
+    plan = plan_installation(before, replace(REQUEST, personalisation=given), BLOCK)
+    with pytest.raises(ConfigurationError):
+        run(reader, tmp_path, plan)
+    assert inventory(reader, tmp_path) == before
+
+
+def test_nothing_is_taken_back_that_was_there_before(tmp_path: Path):
+    reader = ManagedCard()
+    run(reader, tmp_path, plan_installation(inventory(reader, tmp_path), REQUEST, BLOCK))
+    before = inventory(reader, tmp_path)
+    with pytest.raises(StatusWordError):  # as if the card had not listed what it holds
+        run(reader, tmp_path, plan_installation(EMPTY, REQUEST, BLOCK))
+    assert inventory(reader, tmp_path) == before
+
+
+def test_progress_counts_every_command(tmp_path: Path):
+    reader = ManagedCard()
+    plan = plan_installation(inventory(reader, tmp_path), REQUEST, BLOCK)
+    seen: list[tuple[int, str]] = []
+    run(reader, tmp_path, plan, lambda done, step: seen.append((done, step)))
+    assert [done for done, _ in seen] == [0, 1, 2, 2, 3, 3]
+    assert seen[-1] == (plan.apdus, "")
+
+
+def test_a_plan_of_keys_counts_their_bytes_and_shows_none(tmp_path: Path):
+    reader = ManagedCard()
+    new = draw_keys(SeededRng(), 0x31, ScpVariant(3, 0x70))
+
+    async def work(manager: CardManager) -> Plan:
+        return plan_key_change(manager.channel, new, CRYPTO, save=None, file="file")
+
+    plan = managed(reader, tmp_path, work)
+    assert plan.apdus == 1
+    assert plan.size > 3 * 16
+    assert new.enc.hex() not in repr(plan)
+    assert repr(new.enc) not in repr(plan)
+
+
+@pytest.mark.parametrize("version", [0x00, 0x80])
+def test_a_key_version_no_card_can_have_is_refused(tmp_path: Path, version: int):
+    new = draw_keys(SeededRng(), version, ScpVariant(3, 0x70))
+
+    async def work(manager: CardManager) -> Plan:
+        return plan_key_change(manager.channel, new, CRYPTO, save=None, file="file")
+
+    with pytest.raises(CardManagementError, match="key version"):
+        managed(ManagedCard(), tmp_path, work)
