@@ -13,8 +13,11 @@ from typing import Any
 
 from iose.iso7816.apdu import CommandApdu
 from iose.servers.holders import ElementHolders
-from iose.servers.racs import AccessPolicy, RacsConfig, RacsElement, RacsServer, Rule
 from iose.servers.racs.audit import AuditError, AuditEvent, AuditOutcome
+from iose.servers.racs.config import RacsConfig
+from iose.servers.racs.elements import RacsElement
+from iose.servers.racs.policy import AccessPolicy, Rule
+from iose.servers.racs.server import RacsServer
 from iose.transport.software import SoftwareReader
 from tests.support.certificates import issue, make_authority
 from tests.support.element import Element, demo, reference

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from iose.servers.racs import HttpBinding
+from iose.servers.racs.http import HttpBinding
 from tests.support.racs_server import PATIENCE_S, RacsRig, RawClient, canned, client_context
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from iose.crypto.pyca import PycaCrypto
-from iose.servers.racs import RacslListener
 from iose.servers.racs.policy import Rule
+from iose.servers.racs.racsl import RacslListener
 from iose.tls import ClientEngine
 from iose.tls.config import ClientConfig, EngineConfig, PreSharedKey
 from iose.tls.constants import CipherSuite, NamedGroup

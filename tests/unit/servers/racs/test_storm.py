@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from iose.servers.racs import RacsElement
+from iose.servers.racs.elements import RacsElement
 from iose.servers.racs.policy import Rule
 from tests.support.racs_server import RacsRig
 from tests.support.scripted_connection import ATR, ScriptedReader
