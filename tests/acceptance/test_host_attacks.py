@@ -431,6 +431,38 @@ def test_5_a_hardened_element_says_its_own_name(users):
     assert users.connect_to(other, sen="key2.com").attest(AUTHORITY).statement.sen == b"key2.com"
 
 
+class CuttingHost(HonestHost):
+    """Passes records on until one has the size of a line; then the connection is cut."""
+
+    def __init__(self, element: Element, line: str) -> None:
+        super().__init__(element)
+        self.size = HEADER + len(line) + len("\r\n") + 1 + 16
+        self.records = 0
+
+    def _next_record(self) -> bytes:
+        record = super()._next_record()
+        if len(record) != self.size:
+            return record
+        self.records += 1
+        self.is_over = self.records == 2  # a proof is asked for by a line of that size, too
+        return b"" if self.is_over else record
+
+
+def test_5_cutting_the_connection_does_not_spare_another_element_its_statement(users):
+    """A cut needs no key: whoever is on the way could hide name, package and copy mark."""
+    other = certified(HARDENED, name=b"key2.com")
+    hosts = []
+
+    def open_host() -> HonestHost:
+        hosts.append(CuttingHost(other, "?0F" + "00" * 32))
+        return hosts[-1]
+
+    with pytest.raises(AttestationError, match="no statement"):
+        users.connect(open_host, sen="key1.com").take_over(AUTHORITY, new_psk=NEW)
+    assert [host.records for host in hosts] == [2], "and there is no other session"
+    assert not users.store.credentials()
+
+
 @all_settings
 def test_5_an_applet_that_was_replaced_shows_in_the_hash_of_its_package(
     users, settings, monkeypatch

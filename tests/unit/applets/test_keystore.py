@@ -7,6 +7,7 @@ import pytest
 
 from iose.applets.tls_se import CommandSet, Flag, Limits, Settings, Wire
 from iose.applets.tls_se.application import ApplicationSession, EchoApplication
+from iose.applets.tls_se.keystore.system import SystemCommands
 from iose.crypto.base import Curve, HashAlgorithm
 from tests.support.element import CRYPTO, Element, demo, reference
 from tests.support.shared import VECTORS
@@ -359,6 +360,14 @@ def test_our_own_set_hides_the_handshake_secret_unless_asked():
 )
 def test_says_which_set_it_is(commands: CommandSet, version: str):
     assert Lines(demo(Settings(commands=commands)))("?00") == version
+
+
+@pytest.mark.parametrize("commands", list(CommandSet))
+@pytest.mark.parametrize("wire", list(Wire))
+def test_only_who_states_itself_has_the_version_of_those_who_do(wire: Wire, commands: CommandSet):
+    settings = Settings(wire, commands=commands)
+    says_so = Lines(demo(settings))("?00").startswith("iose keystore/")
+    assert says_so == (0x0F in SystemCommands.table(settings))
 
 
 OLD, NEW = bytes(range(1, 33)).hex(), "C0" * 32

@@ -38,11 +38,11 @@ from iose.protocols.attestation import (
 )
 from iose.wire.errors import DecodeError, IoseError
 
-OUR_VERSIONS: Final = "iose keystore/"  # others would end the session when asked
+STATING_VERSIONS: Final = "iose keystore/"  # others would end the session when asked
 _CRYPTO: Final = PycaCrypto()
 _STATEMENT_HINT: Final = (
-    "only hardened elements with the commands of iose do; certificate and proof alone can be "
-    "verified without --expect-hash and --require-statement"
+    "only hardened elements with the commands of iose make one; if this is one, somebody on the "
+    "way may have cut the connection: try again"
 )
 _OTHER_END: Final = "do not use it: somebody may stand between you and the element"
 
@@ -50,8 +50,8 @@ _OTHER_END: Final = "do not use it: somebody may stand between you and the eleme
 async def attest(dialogue: Dialogue, expected: Expectations) -> Attestation:
     """Return what the element showed, all of it verified, in the session that is open.
 
-    An element that ends its session when asked for a statement gets another session, in which
-    everything else is verified anew.
+    Whether it makes statements is asked in that session too, which its proof is of: who cuts the
+    connection prevents the attestation, but not the statement alone.
 
     Raises:
         AttestationError: Something does not hold; the session is closed.
@@ -59,16 +59,8 @@ async def attest(dialogue: Dialogue, expected: Expectations) -> Attestation:
     """
     try:
         shown = await dialogue.exchange(version())
-        asks = expected.needs_statement or shown.startswith(OUR_VERSIONS)
-        try:
-            return await _attest_session(dialogue, expected, shown, asks=asks)
-        except _NoStatementError:
-            if expected.needs_statement:
-                raise AttestationError(
-                    "the element makes no statement on itself", hint=_STATEMENT_HINT
-                ) from None
-            await dialogue.open()
-            return await _attest_session(dialogue, expected, shown, asks=False)
+        asks = expected.needs_statement or shown.startswith(STATING_VERSIONS)
+        return await _attest_session(dialogue, expected, shown, asks=asks)
     except IoseError:
         await dialogue.close()
         raise
@@ -141,10 +133,6 @@ def make_certificate(authority_private: bytes, public: bytes) -> bytes:
     return b"".join(number.to_bytes(CERTIFICATE_SIZE // 2, "big") for number in numbers)
 
 
-class _NoStatementError(Exception):
-    """The element ended the session instead of a statement; never leaves this module."""
-
-
 async def _attest_session(
     dialogue: Dialogue, expected: Expectations, shown: str, *, asks: bool
 ) -> Attestation:
@@ -199,9 +187,12 @@ async def _statement(
     try:
         count, first = await dialogue.exchange(begin_statement(challenge))
     except SessionClosedError as end:
-        if end.command_sent:
-            raise _NoStatementError from None
-        raise
+        if not end.command_sent:
+            raise
+        raise AttestationError(
+            "the session ended, and there was no statement of the element on itself",
+            hint=_STATEMENT_HINT,
+        ) from None
     pieces = [first]
     for index in range(1, count):
         pieces.append(await dialogue.exchange(statement_piece(index)))

@@ -26,6 +26,8 @@ VERSIONS: Final = {
     CommandSet.V1_3: b"iose keystore 1.3",
     CommandSet.V2_18: b"iose keystore 2.18",
 }
+# not of VERSIONS' form: clients expect ?0F of whoever answers "iose keystore/"
+VERSION_WITHOUT_STATEMENT: Final = b"iose keystore compatible"
 PSK_FAILURE_LIMIT: Final = 10  # wrong old PSKs in a row, before the administrator must step in
 HEX_ECHO_LIMIT: Final = 128
 IDENTITY_LIMIT: Final = 64  # ours: a ClientHello with one must still fit the buffer of a chip
@@ -81,7 +83,11 @@ class SystemCommands:
 
     def _version(self, _index: int, _payload: bytes, _session: ApplicationSession) -> Reply:
         profile = self._state.profile
-        return text_reply(profile.version_text or VERSIONS[profile.settings.commands])
+        settings = profile.settings
+        own = VERSIONS[settings.commands]
+        if settings.commands is CommandSet.IOSE and not settings.is_hardened:
+            own = VERSION_WITHOUT_STATEMENT
+        return text_reply(profile.version_text or own)
 
     def _echo(self, _index: int, payload: bytes, _session: ApplicationSession) -> Reply:
         return text_reply(payload) if payload else ABORT
