@@ -27,7 +27,7 @@ class Claim:
     """One session's wish for an element.
 
     Attributes:
-        plane: ``tls`` or ``racs``.
+        plane: ``tls``, ``racs``, ``http`` or ``racsl``.
         session: Number of the session in its plane.
         source: Who takes turns: an address, or a user.
         since: When the claim was made, in the loop's time.

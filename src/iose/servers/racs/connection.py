@@ -64,7 +64,7 @@ class RacsConnection:
         if self._session is None:
             self.stream.close()
             return
-        self._task = self._loop.create_task(self._run(self._session))
+        self._task = self._server.run(self._run(self._session))
         self._task.add_done_callback(lambda _: self.stream.close())
         self._arm_timer()
 
@@ -107,14 +107,7 @@ class RacsConnection:
     def abort(self) -> None:
         """End the session whatever it does."""
         self.end("shutdown")
-        if self._task is not None:
-            self._task.cancel()
         self.stream.abort()
-
-    async def finished(self) -> None:
-        """Return when the session has released everything."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
 
     # --- the session --------------------------------------------------------------------------
 

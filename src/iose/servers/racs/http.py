@@ -140,14 +140,7 @@ class HttpConnection:
 
     def abort(self) -> None:
         """End now, whatever runs."""
-        if self._task is not None:
-            self._task.cancel()
         self.stream.abort()
-
-    async def finished(self) -> None:
-        """Return when everything is released."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -156,6 +149,9 @@ class HttpConnection:
             event = self._http.next_event()
             if isinstance(event, h11.Request):
                 self._request = event
+                if self._http.they_are_waiting_for_100_continue:
+                    go_on = h11.InformationalResponse(status_code=100, headers=[])
+                    self.stream.write(self._http.send(go_on) or b"")
                 self._body.clear()
             elif isinstance(event, h11.Data):
                 self._body += event.data
@@ -165,7 +161,7 @@ class HttpConnection:
                     return
             elif isinstance(event, h11.EndOfMessage):
                 self._stop_timer()
-                self._task = self._server.loop.create_task(self._serve())
+                self._task = self._server.run(self._serve())
             elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
                 self.stream.close()
                 return

@@ -184,15 +184,8 @@ class RacslConnection(asyncio.Protocol):
     def abort(self) -> None:
         """End now, whatever runs."""
         self._end("shutdown")
-        if self._task is not None:
-            self._task.cancel()
         if self._transport is not None:
             self._transport.abort()
-
-    async def finished(self) -> None:
-        """Return when everything is released."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
 
     # --- the session --------------------------------------------------------------------------
 
@@ -204,7 +197,7 @@ class RacslConnection(asyncio.Protocol):
             self._end("too many sessions")
             return
         self._rearm(self._config.idle_s, "idle timeout")
-        self._task = self._loop.create_task(self._run(self._session))
+        self._task = self._server.run(self._run(self._session))
         self._task.add_done_callback(lambda _: self._close())
 
     def _take(self, data: bytes) -> None:

@@ -9,12 +9,13 @@ import asyncio
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from iose.servers.holders import ElementHolders
-from iose.servers.racs.audit import AuditLog
+from iose.servers.racs.audit import AuditLog, AuditOutcome
 from iose.servers.racs.config import RacsConfig
 from iose.servers.racs.connection import RacsConnection
 from iose.servers.racs.elements import ElementTable, RacsElement
@@ -38,9 +39,6 @@ class PlaneConnection(Protocol):
 
     def abort(self) -> None:
         """End now, whatever runs."""
-
-    async def finished(self) -> None:
-        """Return when everything is released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +116,7 @@ class RacsServer:
         self._opened = 0
         self._per_user: Counter[str] = Counter()
         self._connections: dict[PlaneConnection, None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._holds: dict[Hold, RacsSession] = {}
         self._watch: asyncio.TimerHandle | None = None
         self._servers: list[asyncio.Server] = []
@@ -156,12 +155,12 @@ class RacsServer:
         connections = list(self._connections)
         for connection in connections:
             connection.drain()
-        waiting = [asyncio.ensure_future(one.finished()) for one in connections]
-        if waiting:
-            await asyncio.wait(waiting, timeout=self.config.drain_s)
+        await self._finish(self.config.drain_s)
         for connection in connections:
             connection.abort()
-        await asyncio.gather(*waiting)
+        for task in self._tasks:
+            task.cancel()
+        await self._finish(None)
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -209,7 +208,21 @@ class RacsServer:
             self.addresses, self.is_draining, len(self._connections), self._opened, sessions
         )
 
+    async def _finish(self, limit_s: float | None) -> None:
+        """Wait for what runs, and for what that starts; at most so long in all."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+
     # --- for connections and sessions -----------------------------------------------------------
+
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task that ``stop`` waits for."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def add_connection(self, connection: PlaneConnection) -> bool:
         """Count a connection, unless there are too many."""
@@ -230,18 +243,20 @@ class RacsServer:
         The same for a user whose certificate is revoked.
         """
         user = identity.user
-        if identity.certificate and self._is_revoked(identity.certificate):
-            log.warning("racs.refused", peer=peer, user=user, error="certificate revoked")
-            return None
         is_full = (
             self._per_user[user] >= self.config.sessions_per_user
             or len(self.sessions) >= self.config.session_limit
         )
-        if is_full or self.is_draining:
-            log.warning("racs.refused", peer=peer, user=user, error="too many sessions")
+        is_revoked = bool(identity.certificate) and self._is_revoked(identity.certificate)
+        session = RacsSession(self, self._opened + 1, identity, peer, plane, on_end)
+        if is_revoked or is_full or self.is_draining:
+            reason = "certificate revoked" if is_revoked else "too many sessions"
+            log.warning("racs.refused", peer=peer, user=user, error=reason)
+            if not self.is_draining:
+                session.number = 0
+                self.run(session.note("CONNECT", AuditOutcome("refused"), reason))
             return None
         self._opened += 1
-        session = RacsSession(self, self._opened, identity, peer, plane, on_end)
         self.sessions[session.number] = session
         self._per_user[user] += 1
         return session
