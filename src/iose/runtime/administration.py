@@ -30,6 +30,7 @@ from iose.runtime.racs_tls import (
     server_context,
     trust_files,
 )
+from iose.servers.errors import RoutingError
 from iose.servers.holders import ElementHolders
 from iose.servers.racs.audit import AuditError
 from iose.servers.racs.elements import RacsElement
@@ -37,7 +38,6 @@ from iose.servers.racs.http import HttpBinding
 from iose.servers.racs.names import NameRegister
 from iose.servers.racs.racsl import RacslListener
 from iose.servers.racs.server import RacsServer
-from iose.servers.routes import RoutingError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.administration")
 

@@ -32,10 +32,11 @@ from iose.runtime.folder import DataFolder, socket_address
 from iose.runtime.logs import configure_logs
 from iose.runtime.names import GivenName, KnownElement, NameBook
 from iose.runtime.process import run_child
+from iose.servers.errors import RoutingError
 from iose.servers.front_status import claim_status
 from iose.servers.holders import ElementHolders
 from iose.servers.racs.elements import RacsElement
-from iose.servers.routes import ElementRoute, RoutingError, RoutingTable, start_sequence
+from iose.servers.routes import ElementRoute, RoutingTable, start_sequence
 from iose.servers.tls_front import FrontConfig, TlsFront
 from iose.transport.element_host import ElementHostLink
 from iose.transport.errors import TransportError

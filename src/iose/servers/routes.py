@@ -9,8 +9,8 @@ from iose.bridge.stream import RESET_TLS
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.batch import BatchStep
+from iose.servers.errors import RoutingError
 from iose.transport.base import Reader
-from iose.wire.errors import IoseError
 
 SEN_LIMIT: Final = 15  # historical bytes of an ATR, ISO/IEC 7816-3 §8.2
 ALIAS_LIMIT: Final = 255  # a host name, RFC 1035 §2.3.4
@@ -20,10 +20,6 @@ P1_BY_NAME: Final = 0x04
 FAILURE_LIMIT: Final = 3  # one can be a client's bad luck, three in a row are the element's
 BACKOFF_FIRST_S: Final = 1.0
 BACKOFF_DOUBLINGS: Final = 6  # about a minute
-
-
-class RoutingError(IoseError):
-    """A name cannot be routed: not a name, or two elements' name."""
 
 
 def start_sequence(aid: Aid | None = None) -> tuple[BatchStep, ...]:

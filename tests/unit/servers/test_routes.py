@@ -4,10 +4,10 @@
 import pytest
 
 from iose.iso7816.aid import Aid
+from iose.servers.errors import RoutingError
 from iose.servers.routes import (
     ElementHealth,
     ElementRoute,
-    RoutingError,
     RoutingTable,
     start_sequence,
 )

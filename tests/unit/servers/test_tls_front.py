@@ -10,7 +10,8 @@ import pytest
 
 from iose.iso7816.aid import Aid
 from iose.iso7816.batch import ApduLimits
-from iose.servers.routes import ElementRoute, RoutingError, start_sequence
+from iose.servers.errors import RoutingError
+from iose.servers.routes import ElementRoute, start_sequence
 from iose.servers.tls_front import FrontConfig, TlsFront
 from tests.support.client_hello import hello_record
 from tests.support.front import ALERT_BUSY, ALERT_UNKNOWN, FrontRig

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
-from iose.servers.routes import RoutingError
+from iose.servers.errors import RoutingError
 from iose.transport.base import Reader
 
 SEID_LIMIT: Final = 63  # racs.md §10

@@ -3,9 +3,9 @@
 
 import pytest
 
+from iose.servers.errors import RoutingError
 from iose.servers.racs.elements import ElementTable
 from iose.servers.racs.policy import AccessPolicy, Right, Rule, RuleError
-from iose.servers.routes import RoutingError
 from tests.support.racs_server import canned
 
 ALICE = frozenset({"alice", "*", "sha256:" + "0" * 64})
