@@ -155,10 +155,15 @@ class Authority:
         """Return a certificate in PEM; it ends with the authority's own at the latest.
 
         Raises:
-            CryptoError: The name is unfit, or key and certificate of the authority do not fit.
+            CryptoError: The name is unfit, the authority's time is over, or its key and
+                certificate do not fit.
         """
         authority, private = self._open()
         until = min(subject.until, authority.not_valid_after_utc)
+        if until <= now:
+            raise CryptoError(
+                f"the authority's certificate ended on {authority.not_valid_after_utc:%Y-%m-%d}"
+            )
         shorter = Subject(subject.name, subject.usage, until, subject.hosts)
         builder = _builder(shorter, public, rng, now).issuer_name(authority.subject)
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(private.public_key())

@@ -36,9 +36,18 @@ def ensure_pki(folder: DataFolder, racs: RacsSettings) -> bool:
     return Pki(folder.path).ensure(node_names(racs), needs_rsa=needs_rsa)
 
 
+def has_trust(folder: DataFolder, racs: RacsSettings) -> bool:
+    """Return whether every file is there with which the administration plane can start."""
+    from iose.runtime.racs_tls import trust_files  # noqa: PLC0415  # slow to load
+
+    files = trust_files(racs, authority_folder(folder))
+    needed = [files.ca, *(path for pair in files.pairs for path in pair)]
+    return all(path.exists() for path in needed)
+
+
 def node_names(racs: RacsSettings) -> tuple[str, ...]:
     """Return the names and addresses under which clients look for a node."""
     texts = (*racs.listen, *racs.http_listen)
     hosts = [parse_address(text)[0] for text in texts]
-    own = [*LOCAL_NAMES, socket.gethostname(), *racs.names, *hosts]
-    return tuple(dict.fromkeys(name for name in own if name and name not in EVERYWHERE))
+    own = [*LOCAL_NAMES, *filter(None, [socket.gethostname()]), *racs.names, *hosts]
+    return tuple(dict.fromkeys(name for name in own if name.isascii() and name not in EVERYWHERE))

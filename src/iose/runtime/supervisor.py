@@ -28,7 +28,7 @@ from iose.runtime.crew import HeldFolder, HostCrew
 from iose.runtime.elements.depot import Depot
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.names import GivenName, read_names
-from iose.runtime.own_authority import authority_folder, ensure_pki
+from iose.runtime.own_authority import authority_folder, ensure_pki, has_trust
 from iose.wire.errors import IoseError
 
 BACKLOG: Final = 1024
@@ -247,8 +247,14 @@ class Supervisor:
         self._elements_ready.set()
 
     async def _make_pki(self) -> None:
-        if self._config.racs is not None:
-            await asyncio.to_thread(ensure_pki, self._held.folder, self._config.racs)
+        racs = self._config.racs
+        if racs is not None:
+            try:
+                await asyncio.to_thread(ensure_pki, self._held.folder, racs)
+            except ConfigurationError as error:  # a full disk must not stop what would work
+                if not has_trust(self._held.folder, racs):
+                    raise
+                self._report("certificates", f"not renewed: {error}", 0)
         self._pki_ready.set()
 
     async def _keep_pki(self) -> None:
