@@ -32,7 +32,12 @@ class ElementPsk:
 
     def encode(self) -> bytes:
         """Return the PSK and the six secrets, joined."""
-        return b"".join(getattr(self, item.name) for item in fields(self))
+        return self.psk + self.six_secrets
+
+    @property
+    def six_secrets(self) -> bytes:
+        """What is derived from the PSK, joined."""
+        return b"".join(getattr(self, item.name) for item in fields(self)[1:])
 
     @classmethod
     def decode(cls, data: bytes) -> "ElementPsk":
@@ -57,7 +62,7 @@ def derive_psk(
 
     Args:
         crypto: The primitives.
-        psk: The pre-shared key, 32 bytes.
+        psk: The pre-shared key, 32 bytes; of another size it cannot be stored by ``encode``.
         salt: Salt of the first extraction; TLS 1.3 uses zeros.
         reference: Derive the resumption binder key over an empty context, as the published
             1.3 applet does by mistake; TLS-SE never uses it.

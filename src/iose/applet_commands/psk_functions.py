@@ -33,14 +33,16 @@ class PskFunction(IntEnum):
     HANDSHAKE_SECRET = 0x0E
 
 
-def new_psk(crypto: CryptoProvider, command: CommandApdu, *, reference: bool) -> ElementPsk:
+def new_psk(
+    crypto: CryptoProvider, command: CommandApdu, *, reference: bool, any_size: bool = False
+) -> ElementPsk:
     """Return the PSK that the data provisions, derived with the salt they name (P2=0A).
 
     Raises:
-        DecodeError: The data are not a salt and a PSK of 32 bytes.
+        DecodeError: The data are not a salt and a PSK of 32 bytes, or of any size if so asked.
     """
     salt, psk = read_pair(command.data)
-    if len(psk) != PSK_SIZE:
+    if len(psk) != PSK_SIZE and not any_size:
         raise DecodeError(f"expected a PSK of {PSK_SIZE} bytes, found {len(psk)}")
     return derive_psk(crypto, psk, salt=salt, reference=reference)
 

@@ -8,7 +8,7 @@ secrets themselves to nobody once it is personalised (tls-im.md §9).
 from typing import Final
 
 from iose.applet_api import AppletContext
-from iose.applet_commands.psk import PSK_SIZE, SECRET_SIZE, ElementPsk
+from iose.applet_commands.psk import SECRET_SIZE, ElementPsk
 from iose.applet_commands.psk_functions import (
     ON_STORED_PSK,
     RETURN_SECRETS,
@@ -67,9 +67,11 @@ class PskCommands:
         profile = self._state.profile
         if command.p1 == RETURN_SECRETS and profile.is_locked:
             raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
-        psk = new_psk(self._context.crypto, command, reference=not profile.is_hardened)
+        is_published = not profile.is_hardened
+        crypto = self._context.crypto
+        psk = new_psk(crypto, command, reference=is_published, any_size=is_published)
         self._state.set_psk(psk)
-        return psk.encode()[PSK_SIZE:] if command.p1 == RETURN_SECRETS else b""
+        return psk.six_secrets if command.p1 == RETURN_SECRETS else b""
 
 
 class SharedModule:

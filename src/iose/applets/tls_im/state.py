@@ -146,7 +146,7 @@ class ModuleState:
 
     def set_psk(self, psk: ElementPsk) -> None:
         """Replace what is derived from the PSK, as one object."""
-        self._store.put(Name.PSK, psk.encode()[PSK_SIZE:])
+        self._store.put(Name.PSK, psk.six_secrets)
 
     def key_pair(self, index: int) -> KeySlot:
         """Return key pair 0 to 15."""

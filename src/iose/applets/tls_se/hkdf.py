@@ -10,7 +10,7 @@ from typing import Final
 
 from iose.applet_api import AppletContext
 from iose.applet_commands.curves import SCALAR_SIZE, SECP256K1_ORDER
-from iose.applet_commands.psk import PSK_SIZE, ElementPsk
+from iose.applet_commands.psk import ElementPsk
 from iose.applet_commands.psk_functions import (
     ON_STORED_PSK,
     RETURN_SECRETS,
@@ -84,7 +84,7 @@ class HkdfCommands:
         reference = self._state.profile.settings.is_reference
         derived = new_psk(self._context.crypto, command, reference=reference)
         self._state.set_psk(derived)
-        return derived.encode()[PSK_SIZE:] if command.p1 == RETURN_SECRETS else b""
+        return derived.six_secrets if command.p1 == RETURN_SECRETS else b""
 
     def _hmac_sha256(self, command: CommandApdu) -> bytes:
         return hmac_sha256(self._context.crypto, command)
