@@ -23,6 +23,7 @@ from iose.runtime.control import connect_control
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.folder import DataFolder
 from iose.transport.racs_client import DEFAULT_PORT, RacsEndpoint, RacsReader
+from iose.transport.racs_link import ANSWER_S
 
 __all__ = [
     "DataOption",
@@ -61,6 +62,9 @@ LegacyOption = Annotated[
 InsecureOption = Annotated[
     bool, typer.Option("--insecure", help="Take any server; for experiments only.")
 ]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", min=0.1, help="Longest wait for a response, in seconds.")
+]
 _SERVER_OPTIONS: Final = (
     ("data", DataOption, None),
     ("server", ServerOption, None),
@@ -68,6 +72,7 @@ _SERVER_OPTIONS: Final = (
     ("server_name", ServerNameOption, None),
     ("is_legacy", LegacyOption, False),
     ("is_unverified", InsecureOption, False),
+    ("answer_s", TimeoutOption, ANSWER_S),
 )
 
 
@@ -95,7 +100,7 @@ def with_server(command: Callable[..., None]) -> Callable[..., None]:
     return work
 
 
-def resolve_racs(
+def resolve_racs(  # noqa: PLR0913  # as many as the command line has options
     data: Path | None,
     server: str | None,
     pki: Path | None,
@@ -103,6 +108,7 @@ def resolve_racs(
     server_name: str | None = None,
     is_legacy: bool = False,
     is_unverified: bool = False,
+    answer_s: float = ANSWER_S,
 ) -> RacsEndpoint:
     """Return the server, and who we are to it.
 
@@ -113,6 +119,7 @@ def resolve_racs(
         server_name: Name the server's certificate must hold; None takes any node's of that CA.
         is_legacy: The server is the author's own.
         is_unverified: Take any server.
+        answer_s: Longest wait for a response.
 
     Raises:
         ConfigurationError: The address is malformed, the node has no RACS port, or there is no
@@ -139,6 +146,7 @@ def resolve_racs(
         server_name=server_name,
         is_legacy=is_legacy,
         is_unverified=is_unverified,
+        answer_s=answer_s,
     )
 
 

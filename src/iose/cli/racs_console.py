@@ -84,7 +84,7 @@ def run(
     try:
         requests = _requests(file)
         with BlockingRacsClient(endpoint) as client:
-            for response in client.run_script(requests):
+            for response in map(client.request, requests):
                 responses.append(response)
                 if not as_json:
                     _print_response(response)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+from iose.client.racs_script import read_script
 from iose.protocols.racs.response import RacsRequest, RacsResponse, apdu_line, command_line
 from iose.protocols.racs.status import EventClass, StatusLine
 from iose.transport.errors import NoCardError, RacsRefusedError
@@ -21,6 +22,7 @@ __all__ = ["BlockingRacsClient", "ElementName", "RacsClient", "RacsEndpoint"]
 
 T = TypeVar("T")
 
+FAREWELLS: Final = ("QUIT", "XEND")  # after these the server closes
 DEFAULT_AID: Final = "default"
 _AID_MARK: Final = "AID="
 
@@ -66,7 +68,8 @@ class RacsClient:
         """Return the response to a request, failures included; the session is opened if need be."""
         await self.open()
         response = await self._link.request(request)
-        if response.failure is not None:
+        is_farewell = any(line.split()[0] in FAREWELLS for line in request.lines)
+        if response.failure is not None or is_farewell:
             await self._link.settle()
         return response
 
@@ -165,9 +168,13 @@ class RacsClient:
             hint="iose racs list shows them; ask the operator for a rule if one is missing",
         )
 
-    async def run_script(self, requests: Iterable[RacsRequest]) -> AsyncIterator[RacsResponse]:
-        """Yield the response to each request of a script, failures included."""
-        for request in requests:
+    async def run_script(self, lines: Iterable[str]) -> AsyncIterator[RacsResponse]:
+        """Yield the response to each BEGIN … END block of a script, failures included.
+
+        Raises:
+            DecodeError: A line is wrong; the blocks before it have been run.
+        """
+        for request in read_script(lines):
             yield await self.request(request)
 
     async def _ask(self, *words: str) -> StatusLine:
@@ -264,10 +271,9 @@ class BlockingRacsClient:
         """Return the SEID of an element that is called by its SEID or its name."""
         return self._run(self._client.seid_of(name))
 
-    def run_script(self, requests: Iterable[RacsRequest]) -> Iterator[RacsResponse]:
-        """Yield the response to each request of a script, failures included."""
-        for request in requests:
-            yield self.request(request)
+    def run_script(self, lines: Iterable[str]) -> Iterator[RacsResponse]:
+        """Yield the response to each BEGIN … END block of a script, failures included."""
+        return self._iterate(self._client.run_script(lines))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)

@@ -13,7 +13,7 @@ _RACS_HINTS: Final = {
     EventClass.ILLEGAL: "power the element on first, in the same session",
     EventClass.BAD_PARAMETER: "is the element there, and may you see it? iose racs list",
     EventClass.UNAUTHORIZED: "ask the operator for a rule that allows it",
-    EventClass.IN_USE: "another session holds the element: try again later",
+    EventClass.IN_USE: "another session holds the element: on the node, iose node status shows it",
     EventClass.HARDWARE: "the element or its reader does not answer: look at the server's log",
     EventClass.SYSTEM: "look at the server's log",
 }

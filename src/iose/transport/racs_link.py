@@ -29,6 +29,7 @@ DEFAULT_PORT: Final = 7777
 HANDSHAKE_S: Final = 10.0  # racs.md §11
 ANSWER_S: Final = 60.0  # a script of commands on a slow card
 SILENCE_S: Final = 0.05  # racs.md §5.2: after a failure whose END the server forgot
+SETTLE_S: Final = 0.2  # what a server needs to close after its last answer, on a busy machine
 CLOSE_S: Final = 1.0
 READ_SIZE: Final = 65_536
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -166,7 +167,7 @@ class RacsLink:
             if self._reader is None:
                 return
             try:
-                async with asyncio.timeout(SILENCE_S):
+                async with asyncio.timeout(SETTLE_S):
                     data = await self._reader.read(READ_SIZE)
             except TimeoutError:
                 return

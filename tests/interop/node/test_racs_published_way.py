@@ -15,7 +15,6 @@ from iose.cli.racs_access import resolve_racs
 from iose.client.racs import BlockingRacsClient
 from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.batch import BatchStep
-from iose.protocols.racs.response import RacsRequest
 from iose.runtime.author_config import read_author_config
 from iose.transport.errors import NoCardError, RacsRefusedError
 from iose.transport.racs_client import RacsReader
@@ -100,7 +99,7 @@ def test_the_reader_works_over_the_node_as_over_the_published_server(endpoint):
 
 def test_an_unknown_command_ends_the_session_there_and_the_next_request_opens_another(endpoint):
     with BlockingRacsClient(endpoint) as client:
-        responses = list(client.run_script([RacsRequest(("FOO",)), RacsRequest(("LIST",))]))
+        responses = list(client.run_script(["BEGIN", "FOO", "END", "BEGIN", "LIST", "END"]))
     assert [str(one.last)[:8] for one in responses] == ["-900 001", "+004 001"]
 
 

@@ -62,7 +62,7 @@ def test_every_command_has_its_method(endpoint, twin):
 
 
 def test_asyncio_programs_have_the_same(endpoint):
-    script = read_script(["BEGIN", "LIST", "END"])
+    script = ["BEGIN", "LIST", "END"]
 
     async def work():
         async with RacsClient(endpoint) as client:
@@ -87,7 +87,7 @@ def test_a_refusal_holds_what_the_server_said(endpoint):
 
 def test_a_session_that_has_ended_is_opened_again_by_the_next_request(endpoint):
     with BlockingRacsClient(endpoint) as client:
-        assert [one.last.text for one in client.run_script(read_script(["BEGIN", "QUIT", "END"]))]
+        assert [one.last.text for one in client.run_script(["BEGIN", "QUIT", "END"])]
         client.open()
         assert client.list() == ("key1",)
 
