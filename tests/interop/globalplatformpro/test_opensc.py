@@ -1,31 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenSC's tools reach one of our cards through PC/SC, as any program for smart cards does."""
 
+import re
 import subprocess
 
 import pytest
 
-from iose.runtime.compose import make_element
-from tests.support.element import demo
-from tests.support.memory_store import MemoryStore
 from tests.support.peers import require_peer
-from tests.support.rng import SeededRng
-from tests.support.virtual_card import VirtualCard, virtual_reader
+from tests.support.virtual_card import VirtualCard
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
-
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory):
-    with virtual_reader(tmp_path_factory.mktemp("pcsc")):
-        yield
-
-
-@pytest.fixture
-def card(reader: None):
-    inserted = VirtualCard(make_element(MemoryStore(), demo(name=b"key1.com"), SeededRng()))
-    yield inserted
-    inserted.remove()
+SELECT_DOMAIN = "00A4040008A000000151000000"
+ANSWER = re.compile(r"Received \(SW1=0x(..), SW2=0x(..)\)(?::\n((?:(?:[0-9A-F]{2} )+.*\n)+))?")
+HEX_LINE = re.compile(r"((?:[0-9A-F]{2} )+)")
 
 
 def opensc(*arguments: str) -> str:
@@ -41,14 +29,42 @@ def opensc(*arguments: str) -> str:
     return result.stdout
 
 
+def send(*commands: str) -> list[str]:
+    """Return the answers to commands sent in one session, status word last."""
+    options = [option for command in commands for option in ("-s", command)]
+    answers = []
+    for sw1, sw2, dump in ANSWER.findall(opensc("--card-driver", "default", *options)):
+        data = "".join(HEX_LINE.match(line)[1] for line in dump.splitlines())
+        answers.append(data.replace(" ", "") + sw1 + sw2)
+    return answers
+
+
 def test_opensc_reads_the_name_of_the_element_in_its_atr(card: VirtualCard):
     answer = bytes.fromhex(opensc("--atr").replace(":", ""))
     assert b"key1.com" in answer
 
 
 def test_opensc_selects_the_issuer_security_domain(card: VirtualCard):
-    out = opensc("--card-driver", "default", "-s", "00A4040008A000000151000000")
-    assert "SW1=0x90, SW2=0x00" in out
-    assert bytes.fromhex("00A4040008A000000151000000") in [
-        command[:13] for command in card.commands
-    ]
+    (answer,) = send(SELECT_DOMAIN + "00")
+    assert answer == "6F108408A000000151000000A5049F6501FF9000"
+    assert bytes.fromhex(SELECT_DOMAIN + "00") in card.commands
+
+
+def test_opensc_reads_what_the_domain_says_of_itself(card: VirtualCard):
+    _, data, keys, missing = send(SELECT_DOMAIN, "80CA006600", "80CA00E000", "80CA123400")
+    assert bytes.fromhex("2A864886FC6B040370").hex().upper() in data
+    assert keys == "E012C00401308810C00402308810C004033088109000"
+    assert missing == "6A88"
+
+
+def test_opensc_begins_a_secure_channel_but_cannot_manage_without_it(card: VirtualCard):
+    _, begun, refused, denied = send(
+        SELECT_DOMAIN, "8050000008" + "00" * 8 + "00", "80F28002024F0000", "80E6020000"
+    )
+    assert (len(begun), begun[-4:]) == (2 * 34, "9000")
+    assert (refused, denied) == ("6982", "6982")
+
+
+def test_opensc_uses_the_applet_that_a_reset_selects(card: VirtualCard):
+    wrong, right = send("002000000431313131", "002000000430303030")
+    assert (wrong, right) == ("6302", "9000")
