@@ -11,7 +11,7 @@ import contextlib
 import json
 import ssl
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,15 @@ from iose.protocols import attestation, host_frames
 from iose.protocols.attestation import SignedStatement, Statement
 from iose.protocols.racs import racsl
 from iose.protocols.racs.errors import RacsPeerError
+from iose.runtime.audit_chain import (
+    Head,
+    decode_head,
+    file_name,
+    last_head,
+    next_line,
+    verify_log,
+)
+from iose.runtime.audit_view import Wanted, read_records
 from iose.runtime.channel import JsonChannel
 from iose.runtime.config import load_config, parse_address, read_config
 from iose.runtime.elements import seal
@@ -85,6 +94,7 @@ from iose.runtime.elements.archive import (
 from iose.runtime.elements.record import ElementRecord, Mark
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import DataFolder
+from iose.runtime.names import NAMES_FILE, read_names
 from iose.runtime.packages import shipped_packages
 from iose.servers.racs.http_pages import HttpRefusedError
 from iose.tls import AlertReceived, ClientEngine, ServerEngine, TlsPeerError, messages
@@ -458,6 +468,29 @@ def _answers() -> dict[str, Target]:
 _CERTIFIED = certified()
 
 
+def _holding(name: str, data: bytes) -> Path:
+    """Return a folder that holds one file."""
+    folder = Path(tempfile.gettempdir()) / f"iose-fuzz-{id(data):x}"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(data)
+    return folder
+
+
+def _audit_lines(*entries: dict[str, object]) -> Iterator[bytes]:
+    head = Head()
+    for entry in entries:
+        line, head = next_line(head, entry)
+        yield line
+
+
+def _audited(data: bytes) -> None:
+    """Look at a log in every way there is; nothing in it may stop that."""
+    folder = _holding(file_name(1), data)
+    verify_log(folder)
+    read_records(folder, Wanted())
+    last_head(folder)
+
+
 def _of_command(decode: Callable[[CommandApdu], object]) -> Callable[[bytes], object]:
     return lambda data: decode(CommandApdu.decode(data))
 
@@ -591,6 +624,28 @@ TARGETS: dict[str, Target] = {
     ),
     "certificate request": Target(
         x509.public_of_request, (CryptoError,), (request(_CERTIFIED.authority.key),), ()
+    ),
+    # --- files of a node
+    "names given over RACS": Target(
+        lambda data: read_names(_holding(NAMES_FILE, data)),
+        (ConfigurationError,),
+        (b'{"se-1":{"sen":"key1.com","aid":""}}',),
+        ("runtime/names.py read_names",),
+    ),
+    "head of an audit log": Target(
+        _text(decode_head),
+        (ConfigurationError,),
+        (b"12:" + b"0a" * 32,),
+        ("runtime/audit_chain.py decode_head",),
+    ),
+    "audit log": Target(
+        _audited,
+        (),
+        (
+            b"".join(_audit_lines({"kind": "start"}, {"kind": "intent"}, {"kind": "stop"})),
+            b"".join(_audit_lines({"kind": "intent"}, {"kind": "outcome", "of": 1})),
+        ),
+        ("runtime/audit_view.py read_records", "runtime/audit_chain.py read_entries"),
     ),
     "revocation list": Target(
         lambda data: x509.decode_revocations(data, [_CERTIFIED.authority.certificate]),
