@@ -162,13 +162,14 @@ class Scp03Session:
         """Return what ``protect_response`` was given (Amendment D 1.2 §6.2.5, §6.2.7).
 
         Raises:
-            SecureChannelError: MAC or padding are missing or wrong, or an error has data.
+            SecureChannelError: MAC or padding are missing or wrong, an error has data, or a status
+                that carries no MAC claims success, such as 61xx or 9001: anyone could have made it.
         """
         if not self.level & SecurityLevel.R_MAC:
             return response
         if not is_protected(response.status):
-            if response.data:
-                raise SecureChannelError("an error that carries data without a MAC")
+            if response.data or response.status.is_success:
+                raise SecureChannelError(f"{response.status} is more than an error without a MAC")
             return response
         if len(response.data) < self._mac_size:
             raise SecureChannelError("an answer without a MAC")

@@ -215,7 +215,7 @@ def test_successes_and_warnings_are_protected(status):
     assert pair.host.unwrap(protected) == response
 
 
-@pytest.mark.parametrize("status", [0x6A88, 0x6985, 0x6982, 0x6F00, 0x6400, 0x9001, 0x6110])
+@pytest.mark.parametrize("status", [0x6A88, 0x6985, 0x6982, 0x6F00, 0x6400])
 def test_errors_lose_their_data_and_are_not_protected(status):
     pair = Pair.make(S8, SecurityLevel(0x11))
     pair.card.unwrap(pair.host.wrap(PLAIN))
@@ -223,6 +223,16 @@ def test_errors_lose_their_data_and_are_not_protected(status):
     assert protected == ResponseApdu(b"", StatusWord(status))
     assert pair.host.unwrap(protected) == protected
     assert pair.exchange(PLAIN, OK) == OK
+
+
+@pytest.mark.parametrize("level", [0x11, 0x13, 0x33])
+@pytest.mark.parametrize("status", [0x9001, 0x90FF, 0x6110, 0x6100, 0x9F00])
+def test_a_success_that_no_mac_covers_closes_the_channel(status, level):
+    pair = Pair.make(S8, SecurityLevel(level))
+    pair.host.wrap(PLAIN)
+    with pytest.raises(SecureChannelError, match="without a MAC"):
+        pair.host.unwrap(ResponseApdu(b"", StatusWord(status)))
+    assert pair.host.state is ChannelState.CLOSED
 
 
 def test_an_error_with_data_closes_the_channel():
