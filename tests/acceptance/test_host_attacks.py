@@ -328,7 +328,9 @@ def test_3_a_take_over_leaves_the_provider_without_a_key(users, settings):
     user = users.connect(open_host)
     with pytest.raises(PskChangeError):  # the provider gets in between when it is too late
         user.take_over(AUTHORITY, new_psk=NEW)
-    assert hosts
+    assert user.handshake_secret is None
+    assert len(hosts) == 1, "the old key is not tried any more"
+    assert users.store.credentials()[0].candidates == (NEW,)
     assert not any(host.has_learnt(NEW) for host in hosts)
     again = users.connect_to(element, psk=NEW)
     assert again.attest(AUTHORITY)
@@ -336,6 +338,38 @@ def test_3_a_take_over_leaves_the_provider_without_a_key(users, settings):
     with suppress(AlertReceived):
         late.connect()
     assert not late.engine.is_open
+
+
+@all_settings
+def test_3_a_provider_who_hides_the_answer_to_the_change_cannot_have_its_new_key_forgotten(
+    users, settings
+):
+    element = certified(settings)
+    hosts = []
+
+    class DeafeningHost(HonestHost):
+        """Passes the change on, and cuts the connection instead of its answer."""
+
+        def receive(self, data: bytes) -> bytes:
+            answer = super().receive(data)
+            self.is_over = self.is_over or bool(users.store.credentials())
+            return b"" if self.is_over else answer
+
+    def open_host() -> EndingHost | HonestHost:
+        is_first = not hosts
+        provider = PreSharedKey(IDENTITY, DEMO_PSK)
+        hosts.append(
+            DeafeningHost(element) if is_first else EndingHost(provider, lambda _line: None)
+        )
+        return hosts[-1]
+
+    user = users.connect(open_host)
+    with pytest.raises(PskChangeError, match="somebody else"):
+        user.take_over(AUTHORITY)
+    assert user.handshake_secret is None, "nothing more is said to whoever has the old key"
+    new, old = users.store.credentials()[0].candidates
+    assert old == DEMO_PSK
+    assert users.connect_to(element, psk=new).attest(AUTHORITY), "the only key that is left"
 
 
 # --- 4: SIGN with index FE signs anything ----------------------------------------------------

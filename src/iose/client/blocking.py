@@ -91,12 +91,13 @@ class Element(KeystoreElement):
     def change_psk(self, new: bytes | None = None) -> None:
         """Change the PSK, by default to a random one, and go on in a new session under it.
 
-        Old and new are written to the credentials store first; one goes when the other is
-        confirmed.
+        Old and new are written to the credentials store first; the old one goes when the new one
+        is confirmed.
 
         Raises:
             KeystoreError: The element refused; its PSK is the old one.
-            PskChangeError: It keeps the old one, or this is not known yet and both are kept.
+            PskChangeError: The old one still opens a session, or none could be opened; both are
+                kept.
             SessionClosedError: There is no session; nothing was changed.
             CredentialsError: The keys cannot be written down, or another program wrote down others
                 meanwhile; nothing was changed.

@@ -129,7 +129,9 @@ class Dialogue:
         return own is not None and _CRYPTO.constant_time_equal(own, psk)
 
     async def open(self) -> None:
-        """Open a session; with two keys in question, settle which one holds.
+        """Open a session; with two keys in question, a session under the new one settles it.
+
+        One under the old does not: others may know that key, and answer in the element's place.
 
         Raises:
             UnreachableError: Nothing answers at the host and port.
@@ -150,7 +152,7 @@ class Dialogue:
             except HandshakeError as refusal:
                 fault = refusal
                 continue
-            if psk is not None and self._credential.pending_psk is not None:
+            if psk is not None and psk is self._credential.pending_psk:
                 self._settle(self._credential.confirm(psk))
             return
         if fault is not None:
@@ -183,15 +185,20 @@ class Dialogue:
             self._drop()
             raise
 
-    async def change_psk(self, new: bytes | None = None) -> None:
-        """Change the PSK, by default to a random one, and open a session with it.
+    async def change_psk(self, new: bytes | None = None, *, is_attested: bool = False) -> None:
+        """Change the PSK, and open a session with the new one.
 
-        Both keys are kept until one is confirmed.
+        Both keys are kept until the new one is confirmed.
+
+        Args:
+            new: 32 bytes; None takes the one of a change that was not confirmed, or draws them.
+            is_attested: Whether the element has proved to be at the other end of this session: then
+                its answer confirms the new key, and the old one is not used any more.
 
         Raises:
             KeystoreError: The element refused; its PSK is the old one.
-            PskChangeError: It keeps the old PSK, or which one it keeps could not be found out:
-                then both stay in the credentials store, and the next session settles it.
+            PskChangeError: The old PSK still opens a session, or none could be opened: the new one
+                stays in the credentials store, and a session under it settles it.
             SessionClosedError: The session is over; nothing was changed.
             CredentialsError: The keys cannot be written down, or another program wrote down others
                 meanwhile; nothing was changed.
@@ -199,8 +206,9 @@ class Dialogue:
             LocalProtocolError: The new PSK is the old one, or is not 32 bytes.
             IoseError: One of these.
         """
-        new = SystemRng().random_bytes(PSK_SIZE) if new is None else new
         settled = self._credential
+        if new is None:
+            new = settled.pending_psk or SystemRng().random_bytes(PSK_SIZE)
         old = settled.psk
         if old is None:
             raise ModuleError(
@@ -220,18 +228,10 @@ class Dialogue:
                 self._settle(settled)
                 raise
             lost = fault  # whether it was obeyed is what the next session finds out
-        await self.close()
-        try:
-            await self.open()
-        except SessionError as fault:
-            raise PskChangeError(
-                f"which PSK the element keeps is not known yet: {fault}",
-                hint=f"both are in {self._access.store.path}; the next session settles it",
-            ) from fault
-        if not self.has_psk(new):
-            raise PskChangeError(
-                "the element kept its old PSK", hint=syntax_of(command.line).if_closed
-            ) from lost
+        else:
+            if is_attested:
+                self._settle(settled.confirm(new))
+        await self._reopen(command, new, lost)
 
     async def close(self) -> None:
         """Say goodbye and close; harmless when closed already."""
@@ -244,6 +244,24 @@ class Dialogue:
                 pass  # the other side went first
             finally:
                 self._drop()
+
+    async def _reopen(self, change: Command[bytes], new: bytes, lost: IoseError | None) -> None:
+        await self.close()
+        try:
+            await self.open()
+        except SessionError as fault:
+            raise PskChangeError(
+                f"which PSK the element keeps is not known yet: {fault}"
+                if len(self._credential.candidates) > 1
+                else f"the element took the new PSK, but no session with it followed: {fault}",
+                hint=f"what is known is in {self._access.store.path}: connect again",
+            ) from fault
+        if not self.has_psk(new):
+            raise PskChangeError(
+                "the element kept its old PSK, or somebody else who has that one answers",
+                hint=f"both are in {self._access.store.path}: change it again, or "
+                f"{syntax_of(change.line).if_closed}",
+            ) from lost
 
     async def _open_with(self, psk: bytes | None) -> None:
         try:

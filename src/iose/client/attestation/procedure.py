@@ -83,7 +83,7 @@ async def take_over(
 
     Raises:
         AttestationError: Something does not hold; the PSK is as it was, the session is closed.
-        IoseError: As for ``Dialogue.exchange`` and ``Dialogue.change_psk``.
+        IoseError: As for ``Dialogue.exchange`` and ``Dialogue.change_psk``; the session is closed.
     """
     attestation = await attest(dialogue, expected)
     if attestation.is_copy and not accepts_copy:
@@ -92,7 +92,11 @@ async def take_over(
             "the element is marked as a copy: another may hold the same keys",
             hint="its PSK was not changed; ask its provider for one that was never copied",
         )
-    await dialogue.change_psk(new)
+    try:
+        await dialogue.change_psk(new, is_attested=True)
+    except IoseError:
+        await dialogue.close()  # also one under the old PSK, with whoever else has that
+        raise
     return attestation
 
 
