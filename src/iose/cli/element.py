@@ -149,7 +149,7 @@ def unlock(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give back every try: of the PINs, the change of the PSK and the keys of card management."""
+    """Give back every try: of PINs, PSK change and domain keys."""
     with _open(data) as ask:
         answer = ask("element.unlock", {"element": element})
     _print_element(read_object(answer["element"]), as_json=as_json)
