@@ -240,10 +240,11 @@ class Node:
     def _racs_elements(self) -> list[RacsElement]:
         found = []
         for link, info in self._elements():
-            name = self._name_of(info) or GivenName("", "")
-            aliases = self._settings_of(info).seids
-            reader = link.reader(info.seid)
-            found.append(RacsElement(info.seid, reader, aliases, name.sen, name.aid))
+            settings, reader = self._settings_of(info), link.reader(info.seid)
+            # rules go by the name of its own: who may rename must not give others rights
+            found.append(
+                RacsElement(info.seid, reader, settings.seids, info.sen, settings.aid.upper())
+            )
         return sorted(found, key=lambda one: (one.sen.lower(), one.seid))
 
     def _elements(self) -> Iterator[tuple[ElementHostLink, ElementInfo]]:

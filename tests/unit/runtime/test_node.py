@@ -3,11 +3,13 @@
 
 import asyncio
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from iose.protocols.host_frames import ElementInfo
+from iose.protocols.host_frames import ElementInfo, ElementInstance
+from iose.runtime.administration import _without_clashes
 from iose.runtime.control import listen_unix
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.folder import DataFolder
@@ -154,3 +156,70 @@ def test_who_has_a_name_keeps_it_whatever_the_case_and_the_host(tmp_path, impati
         assert served(await node.handle("status", {})) == {"se-a": "KEY1.com"}
 
     run(tmp_path, scenario, 2)
+
+
+def routes_of(node: Node):
+    return {route.sen: route for route in node._front.table.routes}
+
+
+def instances(**names: str) -> tuple[ElementInstance, ...]:
+    return tuple(
+        ElementInstance(sen, bytes.fromhex("0102030405") + aid.encode())
+        for aid, sen in names.items()
+    )
+
+
+def test_every_instance_of_an_element_is_served_by_its_name_after_a_select(tmp_path, impatient):
+    async def scenario(node, present, arguments) -> None:
+        rack = Rack(a="key1.com", b="key2.com")
+        more = instances(x="more.com", y="")
+        rack.infos[0] = replace(rack.infos[0], instances=more)
+        await present.start(0, rack)
+        await node.handle("start", arguments)
+        routes = routes_of(node)
+        assert {sen: route.seid for sen, route in routes.items()} == {
+            "key1.com": "se-a",
+            "more.com": "se-a",
+            "key2.com": "se-b",
+        }
+        select, reset = routes["more.com"].start
+        assert select.command.data == more[0].aid
+        assert (select.command.ins, reset) == (0xA4, *routes["key1.com"].start)
+
+    run(tmp_path, scenario, 1)
+
+
+def test_a_name_given_over_racs_replaces_the_own_one_and_null_takes_it_away(tmp_path, impatient):
+    async def scenario(node, present, arguments) -> None:
+        await present.start(0, Rack(a="key1.com", b="key2.com"))
+        await node.handle("start", arguments)
+        await node._names.set_name("se-a", "given.com", "A000000151")
+        (select, _) = routes_of(node)["given.com"].start
+        assert select.command.data == bytes.fromhex("A000000151")
+        assert set(routes_of(node)) == {"given.com", "key2.com"}
+        assert [one.sen for one in node._racs_elements()] == ["key1.com", "key2.com"]  # in rules
+        with pytest.raises(ConfigurationError, match="already named"):
+            await node._names.set_name("se-b", "GIVEN.com", "")
+        await node._names.set_name("se-a", "null", "")
+        assert set(routes_of(node)) == {"key2.com"}
+        await node._names.set_name("se-b", "key2.com", "00")
+        assert routes_of(node) == {}
+        await node._names.set_name("se-b", None, "")
+        assert set(routes_of(node)) == {"key2.com"}
+
+    run(tmp_path, scenario, 1)
+
+
+def test_aliases_of_seids_that_clash_keep_no_element_away(tmp_path, impatient):
+    async def scenario(node, present, arguments) -> None:
+        await present.start(0, Rack(a="key1.com", b="key2.com"))
+        await node.handle("start", arguments)
+        found = {one.seid: one.aliases for one in _without_clashes(node._racs_elements())}
+        assert sorted(found) == ["se-a", "se-b"]
+        assert sorted(alias for aliases in found.values() for alias in aliases) == ["rack-1"]
+
+    element = {
+        "key1.com": {"seids": ["rack-1", "se-b"]},
+        "key2.com": {"seids": ["rack-1"]},
+    }
+    run(tmp_path, scenario, 1, element=element)
