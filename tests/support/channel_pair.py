@@ -64,10 +64,9 @@ class Pair:
         variant: ScpVariant = S8,
         level: SecurityLevel = SecurityLevel.C_MAC,
         keys: KeySet | None = None,
-        **options,
     ) -> "Pair":
         keys = keys or key_set(variant.key_type)
-        host = HostChannel(CRYPTO, SeededRng(), keys, level, expected=variant, **options)
+        host = HostChannel(CRYPTO, SeededRng(), keys, level, expected=variant)
         card = make_card(host, variant, keys)
         card.authenticate(host.authenticate(ResponseApdu(card.response_data())))
         host.unwrap(ResponseApdu())

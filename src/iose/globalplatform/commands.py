@@ -146,14 +146,14 @@ class StoreData:
         return cls(command.p2, command.data, is_last, command.p1 & ~LAST_BLOCK)
 
 
-def store_blocks(data: bytes, block_size: int, *, options: int = 0) -> Iterator[StoreData]:
+def store_blocks(data: bytes, block_size: int) -> Iterator[StoreData]:
     """Yield the blocks that data are stored in.
 
     Raises:
         LocalProtocolError: They would be more than 256, or none.
     """
     for number, chunk, is_last in _blocks(data, block_size):
-        yield StoreData(number, chunk, is_last, options)
+        yield StoreData(number, chunk, is_last)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,15 +81,6 @@ class StatusEntry:
             objects.append(Tlv(Tag.DOMAIN, self.domain.value))
         return _constructed(Tag.REGISTRY_ENTRY, objects)
 
-    def encode_plain(self, *, with_modules: bool = False) -> bytes:
-        """Return the older form: AID, state, first byte of the privileges (GPCS 2.1.1 §9.4.3)."""
-        privileges = (self.privileges or NO_PRIVILEGES).encode()[:1]
-        entry = bytes((len(self.aid.value),)) + self.aid.value + bytes((self.state,)) + privileges
-        if with_modules:
-            modules = (bytes((len(one.value),)) + one.value for one in self.modules)
-            entry += bytes((len(self.modules),)) + b"".join(modules)
-        return entry
-
     @classmethod
     def decode(cls, data: bytes) -> "StatusEntry":
         """Return the entry in one E3 object.

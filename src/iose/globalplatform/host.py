@@ -5,15 +5,12 @@ INITIALIZE UPDATE, EXTERNAL AUTHENTICATE, then any command wrapped and its answe
 a time (GPCS 2.3.1 §10.2, Amendment D 1.2 §6). After any fault the channel is closed for good.
 """
 
-from typing import Final
-
 from iose.crypto.base import CryptoProvider, Rng
 from iose.globalplatform.channel import (
     CLASS,
     EXTERNAL_AUTHENTICATE,
     INITIALIZE_UPDATE,
     SCP02,
-    SCP03,
     SHORT_CHALLENGE_SIZE,
     ChannelState,
     InitiateAnswer,
@@ -21,20 +18,13 @@ from iose.globalplatform.channel import (
     SecureChannelError,
     SecurityLevel,
 )
-from iose.globalplatform.keys import Diversification, KeySet, diversify
+from iose.globalplatform.keys import KeySet
 from iose.globalplatform.scp02 import Scp02Session
 from iose.globalplatform.scp03 import Scp03Session
 from iose.globalplatform.session import Session
-from iose.iso7816.apdu import (
-    EXTENDED_DATA_LIMIT,
-    SHORT_LE_LIMIT,
-    CommandApdu,
-    ResponseApdu,
-)
+from iose.iso7816.apdu import SHORT_LE_LIMIT, CommandApdu, ResponseApdu
 from iose.iso7816.status import StatusWord
 from iose.wire.errors import DecodeError, LocalProtocolError
-
-PROTECTION_LIMIT: Final = 32  # padding and MAC together, in bytes, at their longest
 
 
 class HostChannel:
@@ -43,15 +33,13 @@ class HostChannel:
     Args:
         crypto: Primitives.
         rng: Source of the host challenge.
-        keys: Static keys; version 0 takes whichever set the card offers.
+        keys: Static keys of this card; version 0 takes whichever set the card offers.
         level: Protection wanted; one of 01, 03, 11, 13, 33.
         expected: The variant the card must have; None takes the card's. SCP02 does not say its i,
             and a card of mode S16 wants a longer challenge: there it must be given.
-        diversification: How the card's keys follow from ``keys``.
-        allow_extended: Whether commands may become extended ones; SCP03 only.
     """
 
-    def __init__(  # noqa: PLR0913  # services, then options by name
+    def __init__(
         self,
         crypto: CryptoProvider,
         rng: Rng,
@@ -59,16 +47,12 @@ class HostChannel:
         level: SecurityLevel,
         *,
         expected: ScpVariant | None = None,
-        diversification: Diversification = Diversification.NONE,
-        allow_extended: bool = False,
     ) -> None:
         _check_wishes(level, expected)
         self._crypto = crypto
         self._keys = keys
         self._level = level
         self._expected = expected
-        self._diversification = diversification
-        self._allow_extended = allow_extended
         size = expected.host_challenge_size if expected else SHORT_CHALLENGE_SIZE
         self._challenge = rng.random_bytes(size)
         self._state = ChannelState.START
@@ -121,10 +105,7 @@ class HostChannel:
             SecureChannelError: The channel is closed.
             LocalProtocolError: The channel is not open yet.
         """
-        session = self._open_session()
-        if self._allow_extended and self.variant.protocol == SCP03:
-            return EXTENDED_DATA_LIMIT - PROTECTION_LIMIT
-        return session.max_command_data
+        return self._open_session().max_command_data
 
     def initialize_update(self) -> CommandApdu:
         """Return the first command (GPCS 2.3.1 §E.5.1).
@@ -283,18 +264,12 @@ class HostChannel:
             raise SecureChannelError(f"{variant} has no level {self._level:02X}")
 
     def _make_session(self, answer: InitiateAnswer) -> Session:
-        try:
-            keys = diversify(
-                self._crypto, self._keys, answer.diversification_data, self._diversification
-            )
-        except DecodeError as error:
-            raise SecureChannelError(f"keys cannot be derived: {error}") from error
         if answer.variant.protocol == SCP02:
             return Scp02Session(
-                self._crypto, keys, self._challenge, answer.counter, answer.card_challenge
+                self._crypto, self._keys, self._challenge, answer.counter, answer.card_challenge
             )
         return Scp03Session(
-            self._crypto, answer.variant, keys, self._challenge, answer.card_challenge
+            self._crypto, answer.variant, self._keys, self._challenge, answer.card_challenge
         )
 
 

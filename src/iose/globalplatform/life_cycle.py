@@ -10,7 +10,6 @@ from typing import Final
 from iose.wire.errors import DecodeError
 
 PRIVILEGE_SIZES: Final = (1, 3)  # cards before GPCS 2.2 know the first byte only
-PRIVILEGE_BITS: Final = 24
 STATE_LIMIT: Final = 0xFF
 
 

@@ -13,7 +13,7 @@ from iose.globalplatform.channel import (
     SecurityLevel,
 )
 from iose.globalplatform.host import HostChannel
-from iose.globalplatform.keys import DEMO_KEYS, Diversification, KeySet, KeyType, diversify
+from iose.globalplatform.keys import DEMO_KEYS, KeySet, KeyType
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.status import StatusWord
 from iose.wire.errors import DecodeError, LocalProtocolError
@@ -93,24 +93,16 @@ def test_the_longest_data_fit_short_commands_and_answers(variant, level):
     assert pair.exchange(PLAIN, OK) == OK
 
 
-@pytest.mark.parametrize("level", [C_MAC, FULL], ids=str)
-def test_extended_commands_go_through_where_they_are_allowed(level):
-    pair = Pair.make(S8, level, allow_extended=True)
+@pytest.mark.parametrize(("variant", "level"), [(S8, C_MAC), (S8, FULL), (S16, FULL)], ids=str)
+def test_a_card_takes_extended_commands(variant, level):
     for command in (
         CommandApdu(0x80, 0xE8, 0x00, 0x00, bytes(255), 256),
-        CommandApdu(0x80, 0xE8, 0x00, 0x00, bytes(pair.host.max_command_data)),
+        CommandApdu(0x80, 0xE8, 0x00, 0x00, bytes(65_500)),
         CommandApdu(0x80, 0xCA, 0x00, 0x66, le=65_536),
     ):
-        assert pair.exchange(command, OK) == OK
-    with pytest.raises(LocalProtocolError, match="do not fit"):
-        pair.host.wrap(CommandApdu(0x80, 0xE8, 0, 0, bytes(pair.host.max_command_data + 1)))
-
-
-def test_scp02_has_no_extended_commands():
-    pair = Pair.make(SCP02, C_MAC, allow_extended=True)
-    assert pair.host.max_command_data == 247
-    with pytest.raises(LocalProtocolError, match="do not fit"):
-        pair.host.wrap(CommandApdu(0x80, 0xE8, 0, 0, bytes(248)))
+        pair = Pair.make(variant, level)
+        wire = pair.host._session.protect_command(command).encode()
+        assert pair.card.unwrap(CommandApdu.decode(wire)) == command
 
 
 @pytest.mark.parametrize("size", [16, 24, 32])
@@ -161,25 +153,6 @@ def test_a_computed_challenge_changes_with_counter_and_domain(variant):
     other = card_of(variant, keys, aid=AID + b"\x01").response_data()
     third = InitiateAnswer.decode(other, scp02_i=variant.i)
     assert third.card_challenge not in {one.card_challenge for one in decoded}
-
-
-@pytest.mark.parametrize("method", [Diversification.KDF3, Diversification.EMV])
-def test_a_host_derives_the_keys_of_the_card(method):
-    master = key_set(KeyType.AES)
-    derived = diversify(CRYPTO, master, DIVERSIFICATION, method)
-    host = HostChannel(CRYPTO, SeededRng(), master, C_MAC, diversification=method)
-    card = make_card(host, S8, derived)
-    card.authenticate(host.authenticate(ResponseApdu(card.response_data())))
-    assert card.state is ChannelState.OPEN
-
-
-def test_keys_that_cannot_be_derived_close_the_channel():
-    master = key_set(KeyType.AES, size=32)
-    host = HostChannel(CRYPTO, SeededRng(), master, C_MAC, diversification=Diversification.EMV)
-    card = make_card(host, S8, master)
-    with pytest.raises(SecureChannelError, match="cannot be derived"):
-        host.authenticate(ResponseApdu(card.response_data()))
-    assert host.state is ChannelState.CLOSED
 
 
 @pytest.mark.parametrize(

@@ -114,11 +114,10 @@ def test_a_key_to_delete_is_named():
 @pytest.mark.parametrize(("size", "count"), [(1, 1), (10, 1), (11, 2), (2_560, 256)])
 def test_data_are_cut_into_numbered_blocks(size, count):
     data = bytes(index % 251 for index in range(size))
-    for blocks in (list(load_blocks(data, 10)), list(store_blocks(data, 10, options=0x08))):
+    for blocks in (list(load_blocks(data, 10)), list(store_blocks(data, 10))):
         assert [one.number for one in blocks] == list(range(count))
         assert b"".join(one.data for one in blocks) == data
         assert [one.is_last for one in blocks] == [False] * (count - 1) + [True]
-    assert blocks[0].options == 0x08
 
 
 @pytest.mark.parametrize("size", [0, 2_561])

@@ -51,15 +51,6 @@ def test_many_entries_make_one_answer():
     assert StatusEntry.decode_all(b"") == ()
 
 
-def test_the_older_form_has_one_byte_of_privileges():
-    (domain, _), (applet, _), (package, _) = ENTRIES
-    assert domain.encode_plain().hex().upper() == "08A0000001510000000F00"
-    assert applet.encode_plain().hex().upper() == "060102030405000704"
-    assert package.encode_plain(with_modules=True).hex().upper() == (
-        "050102030405" + "0100" + "02" + "06010203040500" + "08A000000151000000"
-    )
-
-
 def test_a_foreign_entry_is_read():
     # two state bytes, privileges of one byte, an object of the maker's
     data = bytes.fromhex("E3164F060102030405009F70020701C50104DF200101C600")
