@@ -16,6 +16,7 @@ HINTS = {
     "java": "default-jre-headless",
     "unzip": "unzip",
     "mosquitto": "mosquitto",
+    "curl": "curl",
 }
 
 

@@ -128,6 +128,16 @@ class RacsSession:
         finally:
             self.server.session_closed(self)
         duration = self.server.loop.time() - self.since
+        log.info(
+            "racs.ended",
+            session=self.number,
+            plane=self.plane,
+            peer=self.peer,
+            user=self.identity.user,
+            reason=reason,
+            commands=self.commands,
+            duration=round(duration, 6),
+        )
         await self.note("CLOSE", AuditOutcome("done", duration_s=duration), reason)
 
     async def note(
