@@ -301,6 +301,28 @@ def test_changed_evidence_does_not_verify(terminal, evidence, name):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("authority", OTHER),
+        ("sen", "\ud800"),
+        ("sen", "\u212aey1.com"),  # a kelvin sign, which is k in lower case
+        ("statement.copy", True),
+        ("statement.sen", "key2.com"),
+        ("statement.seid", "se-1"),
+        ("statement.package_hash", "AB" * 32),
+    ],
+)
+def test_nothing_that_people_read_in_evidence_may_be_changed(terminal, evidence, name, value):
+    document = json.loads(evidence.read_text())
+    place, _, inner = name.rpartition(".")
+    (document[place] if place else document)[inner] = value
+    evidence.write_text(json.dumps(document))
+    status, out, err = terminal("attest", "--verify", str(evidence), "--ca", PUBLIC.hex())
+    assert (status, out) == (1, "")
+    assert err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
     "options", [["--ca", OTHER], ["--ca", PUBLIC.hex(), "--expect-hash", "AB" * 32]]
 )
 def test_evidence_of_something_else_does_not_verify(terminal, evidence, options):

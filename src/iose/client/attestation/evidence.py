@@ -56,7 +56,8 @@ class Evidence:
         """Return the evidence in a document; nothing is verified.
 
         Raises:
-            DecodeError: It is none, or a newer program wrote it.
+            DecodeError: It is none, a newer program wrote it, or it shows people something else
+                than what was signed.
         """
         document: Any = None
         with suppress(ValueError, RecursionError):
@@ -68,7 +69,10 @@ class Evidence:
                 f"expected evidence of version {FORMAT_VERSION}, found another",
                 hint="it was written by a newer iose: upgrade this one",
             )
-        return cls(_decode_attestation(document), _text(document, "saved_at"))
+        attestation = _decode_attestation(document)
+        if any(document[name] != value for name, value in describe(attestation).items()):
+            raise DecodeError("what the evidence shows people is not what was signed")
+        return cls(attestation, _text(document, "saved_at"))
 
     def verify(self, expected: Expectations) -> None:
         """Check every signature and that the statement belongs to the rest.
@@ -77,6 +81,8 @@ class Evidence:
             AttestationError: Something does not hold.
         """
         shown = self.attestation
+        if shown.expected.authority != expected.authority:
+            raise AttestationError("the evidence is for another authority")
         try:
             verify_certificate(expected.authority, shown.public_key, shown.certificate)
         except CryptoError:

@@ -219,7 +219,8 @@ def check_statement(signed: SignedStatement, sen: str, package_hash: bytes | Non
         DecodeError: What was signed is no statement.
     """
     stated = signed.statement()
-    if stated.sen.lower() != sen.lower().encode():
+    # as bytes: names are ASCII, and letters beyond it must not become equal to one of them
+    if stated.sen.lower() != sen.encode(errors="backslashreplace").lower():
         raise AttestationError("the element that answers says it has another name", hint=_OTHER_END)
     if package_hash is not None and stated.package_hash != package_hash:
         raise AttestationError(
