@@ -175,6 +175,11 @@ def test_the_element_must_have_the_name_it_was_asked_for_by(users):
     assert users.connect_to(certified(), sen="KEY1.com").attest(AUTHORITY)
 
 
+def test_what_only_a_hardened_element_keeps_its_host_from_is_said(users):
+    points = users.connect_to(certified()).attest(AUTHORITY).not_verified()
+    assert any("certifies no others" in point for point in points)
+
+
 def test_the_package_must_be_the_one_expected(users, monkeypatch):
     monkeypatch.setattr(InstanceContext, "facts", lambda _self: FACTS)
     element = certified()

@@ -108,7 +108,10 @@ class Attestation:
                 "which certified element this is, what code it runs, and whether there are copies: "
                 "it makes no statement, so its host may also have made the proof"
             ]
-        open_points = []
+        open_points = [
+            "that nobody else can sign with its key: true of hardened elements, so trust this only "
+            "if the authority certifies no others"
+        ]
         if self.expected.package_hash is None:
             open_points.append(
                 "the code: compare the package hash with the one that your provider published"
