@@ -12,7 +12,6 @@ from enum import IntEnum
 from typing import Final
 
 from iose.globalplatform.channel import CLASS, EXTERNAL_AUTHENTICATE, INITIALIZE_UPDATE
-from iose.globalplatform.fields import field
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import SHORT_LE_LIMIT, CommandApdu
 from iose.iso7816.tlv import Tlv
@@ -285,9 +284,9 @@ class GetStatus:
         p2 = (_StatusFormat.NEXT if self.is_next else 0) | (
             _StatusFormat.DATA_OBJECTS if self.has_objects else 0
         )
-        data = bytes((TAG_AID,)) + field(self.criterion)
+        data = Tlv(TAG_AID, self.criterion).encode()
         if self.tags:
-            data += bytes((TAG_TAG_LIST,)) + field(self.tags)
+            data += Tlv(TAG_TAG_LIST, self.tags).encode()
         return _command(Ins.GET_STATUS, self.scope, p2, data)
 
     @classmethod

@@ -10,22 +10,20 @@ from enum import IntFlag
 from typing import Final
 
 from iose.globalplatform.commands import CLASS, Ins, refuse_parameters
-from iose.globalplatform.fields import (
-    aid_field,
-    field,
-    read_aid,
-    read_field,
-    read_optional_aid,
-)
 from iose.globalplatform.life_cycle import NO_PRIVILEGES, Privilege
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import SHORT_LE_LIMIT, CommandApdu
 from iose.iso7816.tlv import Tlv
-from iose.wire.errors import DecodeError
+from iose.wire.errors import DecodeError, LocalProtocolError
 from iose.wire.reader import ByteReader
 
 TAG_APPLICATION_PARAMETERS: Final = 0xC9
 TAG_SYSTEM_PARAMETERS: Final = 0xEF
+LONG_LENGTH: Final = 0x80
+ONE_BYTE_FOLLOWS: Final = 0x81
+TWO_BYTES_FOLLOW: Final = 0x82
+ONE_BYTE_LIMIT: Final = 0xFF
+LENGTH_LIMIT: Final = 0xFFFF
 HASH_SIZES: Final = (0, 20, 32, 48, 64)  # none, SHA-1, SHA-2
 
 
@@ -65,8 +63,8 @@ class InstallForLoad:
         Raises:
             LocalProtocolError: A field is too long.
         """
-        data = aid_field(self.load_file) + aid_field(self.security_domain)
-        data += field(self.data_hash) + field(self.parameters) + field(self.token)
+        data = _aid_field(self.load_file) + _aid_field(self.security_domain)
+        data += _field(self.data_hash) + _field(self.parameters) + _field(self.token)
         return _command(InstallPurpose.LOAD, data)
 
     @classmethod
@@ -77,8 +75,8 @@ class InstallForLoad:
             DecodeError: A field is malformed, or something follows the token.
         """
         reader = ByteReader(data)
-        load_file, domain = read_aid(reader), read_optional_aid(reader)
-        data_hash, parameters, token = (read_field(reader) for _ in range(3))
+        load_file, domain = _read_aid(reader), _read_optional_aid(reader)
+        data_hash, parameters, token = (_read_field(reader) for _ in range(3))
         reader.finish()
         if len(data_hash) not in HASH_SIZES:
             raise DecodeError(f"a hash of {len(data_hash)} bytes")
@@ -119,8 +117,8 @@ class InstallForInstall:
         parameters = Tlv(TAG_APPLICATION_PARAMETERS, self.parameters).encode()
         if self.system_parameters:
             parameters += Tlv(TAG_SYSTEM_PARAMETERS, self.system_parameters).encode()
-        data = aid_field(self.load_file) + aid_field(self.module) + aid_field(self.instance)
-        data += _privileges(self.privileges) + field(parameters) + field(self.token)
+        data = _aid_field(self.load_file) + _aid_field(self.module) + _aid_field(self.instance)
+        data += _privileges(self.privileges) + _field(parameters) + _field(self.token)
         purpose = InstallPurpose.INSTALL
         if self.is_selectable:
             purpose |= InstallPurpose.MAKE_SELECTABLE
@@ -135,11 +133,11 @@ class InstallForInstall:
                 are other than C9 and EF, each at most once.
         """
         reader = ByteReader(data)
-        load_file, module, instance = (read_aid(reader) for _ in range(3))
+        load_file, module, instance = (_read_aid(reader) for _ in range(3))
         privileges = Privilege.decode(reader.read_opaque(1))
         offset = reader.offset
-        objects = Tlv.decode_all(read_field(reader))
-        token = read_field(reader)
+        objects = Tlv.decode_all(_read_field(reader))
+        token = _read_field(reader)
         reader.finish()
         values = {one.tag: one.value for one in objects}
         known = {TAG_APPLICATION_PARAMETERS, TAG_SYSTEM_PARAMETERS}
@@ -171,7 +169,7 @@ class MakeSelectable:
 
     def to_command(self) -> CommandApdu:
         """Return the command."""
-        data = _EMPTY * 2 + aid_field(self.instance) + _privileges(self.privileges) + _EMPTY * 2
+        data = _EMPTY * 2 + _aid_field(self.instance) + _privileges(self.privileges) + _EMPTY * 2
         return _command(InstallPurpose.MAKE_SELECTABLE, data)
 
     @classmethod
@@ -183,7 +181,7 @@ class MakeSelectable:
         """
         reader = ByteReader(data)
         _read_empty(reader, 2)
-        instance = read_aid(reader)
+        instance = _read_aid(reader)
         privileges = Privilege.decode(reader.read_opaque(1))
         _read_empty(reader, 2)
         reader.finish()
@@ -198,7 +196,7 @@ class InstallForPersonalization:
 
     def to_command(self) -> CommandApdu:
         """Return the command."""
-        data = _EMPTY * 2 + aid_field(self.instance) + _EMPTY * 3
+        data = _EMPTY * 2 + _aid_field(self.instance) + _EMPTY * 3
         return _command(InstallPurpose.PERSONALIZATION, data)
 
     @classmethod
@@ -210,7 +208,7 @@ class InstallForPersonalization:
         """
         reader = ByteReader(data)
         _read_empty(reader, 2)
-        instance = read_aid(reader)
+        instance = _read_aid(reader)
         _read_empty(reader, 3)
         reader.finish()
         return cls(instance)
@@ -239,8 +237,8 @@ class RegistryUpdate:
             LocalProtocolError: The parameters are too long.
         """
         privileges = _EMPTY if self.privileges is None else _privileges(self.privileges)
-        data = aid_field(self.security_domain) + _EMPTY + aid_field(self.instance)
-        data += privileges + field(self.parameters) + _EMPTY
+        data = _aid_field(self.security_domain) + _EMPTY + _aid_field(self.instance)
+        data += privileges + _field(self.parameters) + _EMPTY
         return _command(InstallPurpose.REGISTRY_UPDATE, data)
 
     @classmethod
@@ -251,12 +249,12 @@ class RegistryUpdate:
             DecodeError: A field is malformed, or one that must be empty is not.
         """
         reader = ByteReader(data)
-        domain = read_optional_aid(reader)
+        domain = _read_optional_aid(reader)
         _read_empty(reader, 1)
-        instance = read_optional_aid(reader)
+        instance = _read_optional_aid(reader)
         value = reader.read_opaque(1)
         privileges = Privilege.decode(value) if value else None
-        parameters = read_field(reader)
+        parameters = _read_field(reader)
         _read_empty(reader, 1)
         reader.finish()
         Tlv.decode_all(parameters)
@@ -302,7 +300,7 @@ def _command(purpose: InstallPurpose, data: bytes) -> CommandApdu:
 def _privileges(privileges: Privilege) -> bytes:
     """Return the one-byte form where it says all: cards before GPCS 2.2 take no other."""
     encoded = privileges.encode()
-    return field(encoded[:1] if not any(encoded[1:]) else encoded)
+    return _field(encoded[:1] if not any(encoded[1:]) else encoded)
 
 
 def _read_empty(reader: ByteReader, count: int) -> None:
@@ -310,3 +308,63 @@ def _read_empty(reader: ByteReader, count: int) -> None:
         offset = reader.offset
         if reader.read_uint8():
             raise DecodeError("a field that must be empty is not", offset=offset)
+
+
+def _field(value: bytes) -> bytes:
+    """Return a length and the value (GPCS 2.3.1 §11.1.5).
+
+    Raises:
+        LocalProtocolError: The value is longer than 65 535 bytes.
+    """
+    size = len(value)
+    if size < LONG_LENGTH:
+        return bytes((size,)) + value
+    if size <= ONE_BYTE_LIMIT:
+        return bytes((ONE_BYTE_FOLLOWS, size)) + value
+    if size > LENGTH_LIMIT:
+        raise LocalProtocolError(f"{size} bytes do not fit one field")
+    return bytes((TWO_BYTES_FOLLOW,)) + size.to_bytes(2, "big") + value
+
+
+def _read_field(reader: ByteReader) -> bytes:
+    """Return the value of a field with its length in front (GPCS 2.3.1 §11.1.5).
+
+    Raises:
+        DecodeError: The length is not in its shortest form, or longer than what follows.
+    """
+    offset = reader.offset
+    length = reader.read_uint8()
+    low = 0
+    if length == ONE_BYTE_FOLLOWS:
+        length, low = reader.read_uint8(), LONG_LENGTH
+    elif length == TWO_BYTES_FOLLOW:
+        length, low = reader.read_uint16(), ONE_BYTE_LIMIT + 1
+    elif length >= LONG_LENGTH:
+        raise DecodeError(f"{length:02X} begins no length field", offset=offset)
+    if length < low:
+        raise DecodeError("a length that is not in its shortest form", offset=offset)
+    return reader.read_bytes(length)
+
+
+def _aid_field(aid: Aid | None) -> bytes:
+    """Return an AID with its length in front, or a zero."""
+    return _field(aid.value if aid else b"")
+
+
+def _read_aid(reader: ByteReader) -> Aid:
+    """Return an AID with its length in front.
+
+    Raises:
+        DecodeError: It is not 5 to 16 bytes, or cut short.
+    """
+    return Aid(reader.read_opaque(1))
+
+
+def _read_optional_aid(reader: ByteReader) -> Aid | None:
+    """Return an AID with its length in front; None for an empty one.
+
+    Raises:
+        DecodeError: It is neither empty nor 5 to 16 bytes, or cut short.
+    """
+    value = reader.read_opaque(1)
+    return Aid(value) if value else None
