@@ -180,6 +180,11 @@ class NewKeys:
         elif self._is_written:
             check_purpose(self._file, read_fields(self._file), self._purpose)
             self._keys = read_key_document(read_small_file(self._file))
+            if self._version not in {None, self._keys.version}:
+                raise ConfigurationError(
+                    f"{self._file} is of a cut run, with keys of version {self._keys.version:02X}",
+                    hint="finish that run first, without --new-version, or name a new file",
+                )
 
     def known(self) -> Sequence[CardKeys]:
         """Return the new keys if a cut run may have put them on the card."""

@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from iose.cli import card_options
+from iose.cli.card_requests import parse_privileges
 from iose.cli.main import run
 from iose.client.cap_file import read_cap, write_cap
 from iose.globalplatform.load_file import Component, ComponentTag, LoadFile
@@ -400,3 +401,94 @@ def test_an_exported_package_is_installed_as_any_cap_file(terminal: Terminal, tm
     status, _, err = terminal.demo("install", str(file), "--yes")
     assert status == 0, err
     assert terminal.contents()[MODULE]["name"] == "tls-im"
+
+
+def test_a_cut_run_is_not_finished_with_another_version(terminal: Terminal, tmp_path: Path):
+    file = tmp_path / "keys.json"
+    terminal.reader.cut.after = 7
+    assert terminal.demo("put-key", "--out", str(file), "--yes")[0] == 1
+    terminal.reader.cut.after = None
+    assert file.exists()
+    status, _, err = terminal.demo("put-key", "--out", str(file), "--new-version", "35", "--yes")
+    assert (status, "version 31" in err) == (1, True)
+
+
+def test_keys_of_one_card_are_not_put_on_another(terminal: Terminal, tmp_path: Path):
+    file = tmp_path / "keys.json"
+    terminal.demo("put-key", "--out", str(file), "--yes")
+    terminal.reader.seid = "se-00000002"
+    status, _, err = terminal.demo("put-key", "--out", str(file), "--yes")
+    assert (status, "name a new file" in err) == (1, True)
+
+
+def test_a_file_that_cannot_be_written_leaves_the_card_as_it_was(terminal, tmp_path, monkeypatch):
+    before = terminal.contents()
+    status, _, err = terminal.install_second(tmp_path / "none" / "secrets.json", "--yes")
+    assert (status, "no folder" in err) == (1, True)
+
+    def write(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("iose.cli.card_files.write_new_file", write)
+    status, _, err = terminal.install_second(tmp_path / "secrets.json", "--yes")
+    assert (status, "No space left" in err) == (1, True)
+    assert terminal.contents() == before
+    assert 0xE2 not in [command.ins for command in terminal.reader.sent]
+
+
+def test_keys_that_others_can_read_are_warned_of(terminal: Terminal, tmp_path: Path):
+    file = tmp_path / "keys.json"
+    terminal.demo("put-key", "--out", str(file), "--yes")
+    file.chmod(0o644)
+    status, _, err = terminal("list", "key1.com", "--keys", str(file))
+    assert (status, f"chmod 600 {file}" in err) == (0, True)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{}" * 40_000])
+def test_a_key_file_that_is_none_is_explained(terminal: Terminal, tmp_path: Path, content: bytes):
+    file = tmp_path / "keys.json"
+    file.write_bytes(content)
+    status, _, err = terminal("list", "key1.com", "--keys", str(file))
+    assert (status, "key" in err) == (1, True)
+    status, _, err = terminal("list", "key1.com", "--keys", str(tmp_path / "none"))
+    assert (status, "cannot be read" in err) == (1, True)
+
+
+def test_progress_is_shown_on_a_terminal_only(terminal: Terminal, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    status, _, err = terminal.install_second(tmp_path / "secrets.json", "--yes")
+    assert status == 0
+    assert "\r\x1b[K3/4 give" in err
+    assert err.endswith("\r\x1b[K")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    assert "\x1b" not in terminal.demo("delete", SECOND, "--yes")[2]
+
+
+def test_an_applet_of_a_package_with_several_is_named(terminal: Terminal, tmp_path: Path):
+    package = build_package(
+        package_aid=Aid.from_hex("A000000001"),
+        applet_aids=[Aid.from_hex("A00000000101"), Aid.from_hex("A00000000102")],
+        module="wallet",
+        version=(1, 0),
+        digest=bytes(32),
+    )
+    file = tmp_path / "two.cap"
+    file.write_bytes(write_cap(package, "com/example"))
+    status, _, err = terminal.demo("install", str(file), "--dry-run")
+    assert (status, "A00000000101, A00000000102" in err) == (1, True)
+    status, out, _ = terminal.demo("install", str(file), "--aid", "A00000000102", "--dry-run")
+    assert (status, "make the instance A00000000102" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", 0),
+        ("04", 0x040000),
+        ("040010", 0x040010),
+        ("default_selected", 0x040000),
+        ("card lock, default-selected", 0x140000),
+    ],
+)
+def test_privileges_are_names_or_bytes(text: str, expected: int):
+    assert parse_privileges(text) == expected
