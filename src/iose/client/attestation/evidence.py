@@ -70,7 +70,7 @@ class Evidence:
                 hint="it was written by a newer iose: upgrade this one",
             )
         attestation = _decode_attestation(document)
-        if any(document[name] != value for name, value in describe(attestation).items()):
+        if any(document.get(name) != value for name, value in describe(attestation).items()):
             raise DecodeError("what the evidence shows people is not what was signed")
         return cls(attestation, _text(document, "saved_at"))
 
