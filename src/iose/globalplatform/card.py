@@ -18,7 +18,6 @@ from iose.globalplatform.channel import (
     SecurityLevel,
 )
 from iose.globalplatform.keys import DIVERSIFICATION_SIZE, KeySet
-from iose.globalplatform.session import Session
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.status import StatusWord
 from iose.wire.errors import DecodeError, LocalProtocolError
@@ -68,7 +67,9 @@ class CardChannel:
         counter = sequence_counter.to_bytes(variant.counter_size, "big")
         if variant.protocol == SCP02:
             challenge = card_challenge or scp02.card_challenge(crypto, keys, counter, aid)
-            session: Session = scp02.Scp02Session(crypto, keys, host_challenge, counter, challenge)
+            session: scp02.Scp02Session | scp03.Scp03Session = scp02.Scp02Session(
+                crypto, keys, host_challenge, counter, challenge
+            )
         else:
             challenge = card_challenge or scp03.card_challenge(crypto, keys, variant, counter, aid)
             session = scp03.Scp03Session(crypto, variant, keys, host_challenge, challenge)
@@ -80,7 +81,7 @@ class CardChannel:
             challenge,
             session.card_cryptogram,
         )
-        self._session: Session | None = session
+        self._session: scp02.Scp02Session | scp03.Scp03Session | None = session
         self._state = ChannelState.CHALLENGED
 
     @property
@@ -181,7 +182,7 @@ class CardChannel:
         self._state = ChannelState.CLOSED
         self._session = None
 
-    def _open_session(self) -> Session:
+    def _open_session(self) -> scp02.Scp02Session | scp03.Scp03Session:
         if self._state is not ChannelState.OPEN or self._session is None:
             raise SecureChannelError("the secure channel is not open")
         return self._session

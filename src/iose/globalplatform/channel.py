@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both ends of a secure channel share: levels, variants, states, the first answer.
+"""What both ends of a secure channel share: levels, variants, states, classes, padding.
 
 SCP02 (GPCS 2.3.1 §E) and SCP03 (GPCS Amendment D 1.2). ``host`` and ``card`` hold the two ends,
 ``scp02`` and ``scp03`` what one session computes. Levels without a MAC on commands are refused at
@@ -11,8 +11,9 @@ from enum import Enum, IntFlag
 from typing import Final
 
 from iose.globalplatform.keys import DIVERSIFICATION_SIZE, KeyType
+from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.status import StatusWord
-from iose.wire.errors import DecodeError, RemoteProtocolError
+from iose.wire.errors import DecodeError, LocalProtocolError, RemoteProtocolError
 from iose.wire.reader import ByteReader
 
 INITIALIZE_UPDATE: Final = 0x50
@@ -29,6 +30,8 @@ SCP02_COUNTER_SIZE: Final = 2
 SCP03_COUNTER_SIZE: Final = 3
 SCP02: Final = 2
 SCP03: Final = 3
+WARNINGS: Final = (0x62, 0x63)  # SW1
+PADDING_MARK: Final = b"\x80"
 
 
 class SecureChannelError(RemoteProtocolError):
@@ -254,3 +257,50 @@ class InitiateAnswer:
             return head + self.counter + self.card_challenge + self.card_cryptogram
         info = bytes((self.variant.i,))
         return head + info + self.card_challenge + self.card_cryptogram + self.counter
+
+
+def secured_class(command: CommandApdu) -> int:
+    """Return the class byte with its secure messaging bit (GPCS 2.3.1 §11.1.4).
+
+    Raises:
+        LocalProtocolError: The command is secured already, or for a channel above 3.
+    """
+    if command.cla & (SECURE_MESSAGING_BITS | FURTHER_CHANNEL):
+        raise LocalProtocolError(f"class {command.cla:02X} cannot be protected")
+    return command.cla | SECURE_MESSAGING
+
+
+def plain_class(command: CommandApdu) -> int:
+    """Return the class byte without its secure messaging bit (GPCS 2.3.1 §11.1.4).
+
+    Raises:
+        SecureChannelError: The command is not secured, or for a channel above 3.
+    """
+    if command.cla & (SECURE_MESSAGING_BITS | FURTHER_CHANNEL) != SECURE_MESSAGING:
+        raise SecureChannelError("a command without secure messaging")
+    return command.cla & ~SECURE_MESSAGING
+
+
+def authenticated_header(command: CommandApdu) -> bytes:
+    """Return the four header bytes as a MAC sees them: secured, of channel 0."""
+    cla = (command.cla | SECURE_MESSAGING) & ~CHANNEL_BITS
+    return bytes((cla, command.ins, command.p1, command.p2))
+
+
+def is_protected(status: StatusWord) -> bool:
+    """Return whether an answer of this status is: errors are not (Amendment D 1.2 §6.2.5)."""
+    return status == StatusWord.OK or status.sw1 in WARNINGS
+
+
+def pad(data: bytes, block_size: int) -> bytes:
+    """Return the data, 80, then zeros up to a whole block (ISO/IEC 9797-1 method 2)."""
+    marked = data + PADDING_MARK
+    return marked + bytes(-len(marked) % block_size)
+
+
+def unpad(data: bytes, block_size: int) -> bytes | None:
+    """Return the data without padding; None when it is not padding of at most one block."""
+    stripped = data.rstrip(b"\x00")
+    if not stripped.endswith(PADDING_MARK) or len(data) - len(stripped) >= block_size:
+        return None
+    return stripped[:-1]

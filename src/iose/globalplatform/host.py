@@ -21,7 +21,6 @@ from iose.globalplatform.channel import (
 from iose.globalplatform.keys import KeySet
 from iose.globalplatform.scp02 import Scp02Session
 from iose.globalplatform.scp03 import Scp03Session
-from iose.globalplatform.session import Session
 from iose.iso7816.apdu import SHORT_LE_LIMIT, CommandApdu, ResponseApdu
 from iose.iso7816.status import StatusWord
 from iose.wire.errors import DecodeError, LocalProtocolError
@@ -57,7 +56,7 @@ class HostChannel:
         self._challenge = rng.random_bytes(size)
         self._state = ChannelState.START
         self._answer: InitiateAnswer | None = None
-        self._session: Session | None = None
+        self._session: Scp02Session | Scp03Session | None = None
         self._awaits_answer = False
 
     @property
@@ -217,14 +216,16 @@ class HostChannel:
             raise LocalProtocolError("the card did not answer INITIALIZE UPDATE yet")
         return self._answer
 
-    def _open_session(self) -> Session:
+    def _open_session(self) -> Scp02Session | Scp03Session:
         if self._state is ChannelState.CLOSED:
             raise SecureChannelError("the secure channel is closed")
         if self._session is None or self._state is not ChannelState.OPEN:
             raise LocalProtocolError("the secure channel is not open yet")
         return self._session
 
-    def _finish_authentication(self, session: Session, response: ResponseApdu) -> None:
+    def _finish_authentication(
+        self, session: Scp02Session | Scp03Session, response: ResponseApdu
+    ) -> None:
         if response.status != StatusWord.OK or response.data:
             self.close()
             raise SecureChannelError(
@@ -263,7 +264,7 @@ class HostChannel:
         if not variant.supports(self._level):
             raise SecureChannelError(f"{variant} has no level {self._level:02X}")
 
-    def _make_session(self, answer: InitiateAnswer) -> Session:
+    def _make_session(self, answer: InitiateAnswer) -> Scp02Session | Scp03Session:
         if answer.variant.protocol == SCP02:
             return Scp02Session(
                 self._crypto, self._keys, self._challenge, answer.counter, answer.card_challenge

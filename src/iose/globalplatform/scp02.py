@@ -12,10 +12,13 @@ from iose.globalplatform.channel import (
     SCP02_CHALLENGE_SIZE,
     SecureChannelError,
     SecurityLevel,
+    authenticated_header,
+    pad,
+    plain_class,
+    secured_class,
+    unpad,
 )
 from iose.globalplatform.keys import KeySet
-from iose.globalplatform.padding import pad, unpad
-from iose.globalplatform.session import authenticated_header, plain_class, secured_class
 from iose.iso7816.apdu import SHORT_DATA_LIMIT, SHORT_LE_LIMIT, CommandApdu, ResponseApdu
 from iose.wire.errors import DecodeError, LocalProtocolError
 
@@ -44,7 +47,7 @@ def retail_mac(crypto: CryptoProvider, key: bytes, iv: bytes, data: bytes) -> by
 
 
 class Scp02Session:
-    """Keys and MAC chain of one session; implements ``session.Session``."""
+    """Keys and MAC chain of one session, the same at both ends."""
 
     def __init__(
         self,

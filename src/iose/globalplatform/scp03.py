@@ -8,15 +8,18 @@ which command may come next.
 from typing import Final
 
 from iose.crypto.base import CryptoProvider
-from iose.globalplatform.channel import ScpVariant, SecureChannelError, SecurityLevel
-from iose.globalplatform.keys import KeySet, derive_by_kdf
-from iose.globalplatform.padding import pad, unpad
-from iose.globalplatform.session import (
+from iose.globalplatform.channel import (
+    ScpVariant,
+    SecureChannelError,
+    SecurityLevel,
     authenticated_header,
     is_protected,
+    pad,
     plain_class,
     secured_class,
+    unpad,
 )
+from iose.globalplatform.keys import KeySet, derive_by_kdf
 from iose.iso7816.apdu import (
     SHORT_DATA_LIMIT,
     SHORT_LE_LIMIT,
@@ -46,7 +49,7 @@ def card_challenge(
 
 
 class Scp03Session:
-    """Keys, chain and counter of one session; implements ``session.Session``."""
+    """Keys, chain and counter of one session, the same at both ends."""
 
     def __init__(
         self,

@@ -4,6 +4,7 @@
 import pytest
 
 from iose.crypto.errors import CryptoError
+from iose.globalplatform.channel import pad, unpad
 from iose.globalplatform.keys import (
     DEMO_KEYS,
     Diversification,
@@ -12,7 +13,6 @@ from iose.globalplatform.keys import (
     check_value,
     diversify,
 )
-from iose.globalplatform.padding import pad, unpad
 from iose.wire.errors import DecodeError
 from tests.support.channel_pair import CRYPTO, DIVERSIFICATION, VERSION, key_set
 
