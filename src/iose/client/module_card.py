@@ -28,7 +28,8 @@ _P2_ADMIN: Final = 0x01
 _INS_PSK: Final = 0x85
 _P2_BINDER: Final = 0x0C
 _P2_HANDSHAKE_SECRET: Final = 0x0E
-_TRIES: Final = 0x0F  # tls-se.md §2: the low nibble, and 0 in the high one
+_SW1_WRONG_PIN: Final = 0x63  # ours are 630t (tls-se.md §2), those of others 63Ct, or 6983
+_TRIES: Final = 0x0F
 _REFUSED_HINTS: Final = {
     StatusWord.CONDITIONS_NOT_SATISFIED: "has the module a PSK, and handshakes left?",
     StatusWord.NOT_FOUND: "is the module installed, under this AID?",
@@ -110,11 +111,13 @@ class CardModule:
             return
         p2 = _P2_USER if len(self._pin) == USER_PIN_SIZE else _P2_ADMIN
         status, _ = await self._transmit(CommandApdu(0, _INS_VERIFY, 0, p2, self._pin))
-        if status & ~_TRIES == StatusWord.PIN_WRONG:
+        is_blocked = status == StatusWord.AUTHENTICATION_BLOCKED
+        if is_blocked or status.sw1 == _SW1_WRONG_PIN:
             self._is_pin_refused = True
             self._pin_refused()
+            tries = 0 if is_blocked else status & _TRIES
             raise ModulePinError(
-                f"{self._reader.name}: the PIN was refused, {status & _TRIES} tries are left",
+                f"{self._reader.name}: the PIN was refused, {tries} tries are left",
                 hint="it is not tried again: find out the right one before you set it",
             )
         self._check(status, "refuses the PIN without counting it")

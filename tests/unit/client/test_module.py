@@ -212,6 +212,18 @@ def test_a_refused_pin_is_never_tried_again(store):
     assert len(reader.log) == sent
 
 
+@pytest.mark.parametrize(("answer", "tries"), [("63C2", 2), ("63C0", 0), ("6300", 0), ("6983", 0)])
+def test_a_pin_that_another_card_refuses_in_its_own_words_is_not_tried_again(store, answer, tries):
+    reader = RecordingReader()
+    reader.answers["20"] = answer
+    element = dial(ScriptedElement(DEMO_PSK), store, CardModule(reader, b"0000"))
+    with pytest.raises(ModulePinError, match=f"{tries} tries are left"):
+        element.open()
+    with pytest.raises(ModulePinError, match="refused before"):
+        element.open()
+    assert sum(entry.startswith("0020") for entry in reader.log) == 1
+
+
 @pytest.mark.parametrize(
     ("given", "pin", "message"),
     [
