@@ -108,6 +108,7 @@ def attest(  # noqa: PLR0913  # every option of the command line
         report.is_taken_over = takes_over
         if file is not None:
             file.write(_evidence(report.attestation))
+            file.flush()
             report.file = out
 
 
@@ -228,8 +229,10 @@ def _new_file(path: Path | None) -> Iterator[TextIO | None]:
     try:
         with file:
             yield file
-    except BaseException:
+    except BaseException as fault:
         path.unlink(missing_ok=True)
+        if isinstance(fault, OSError):  # a full disk: what was found, and done, is reported still
+            raise CredentialsError(f"{path}: {(fault.strerror or '').lower()}") from None
         raise
 
 

@@ -227,6 +227,24 @@ def test_take_over_keeps_the_new_key(terminal):
     assert document["taken_over"]
 
 
+def test_evidence_that_cannot_be_written_does_not_hide_that_the_element_was_taken_over(
+    terminal, monkeypatch
+):
+    def full(_attestation):
+        raise OSError(28, "No space left on device")
+
+    terminal.certify()
+    monkeypatch.setattr("iose.cli.attest._evidence", full)
+    file = terminal.folder / "evidence.json"
+    taking = ("attest", terminal.uri, "--ca", PUBLIC.hex(), "--take-over", "--out", str(file))
+    status, out, err = terminal(*taking)
+    assert status == 1
+    assert "taken over" in out
+    assert str(file) not in out
+    assert f"{file}: no space left on device" in err
+    assert not file.exists()
+
+
 def test_a_copy_is_shown_loudly(terminal, monkeypatch):
     copy = AppletFacts("tls_se", "1.2", bytes(range(32)), 0x07, is_copy=True)
     monkeypatch.setattr(InstanceContext, "facts", lambda _self: copy)
