@@ -492,3 +492,16 @@ def test_an_applet_of_a_package_with_several_is_named(terminal: Terminal, tmp_pa
 )
 def test_privileges_are_names_or_bytes(text: str, expected: int):
     assert parse_privileges(text) == expected
+
+
+def test_published_keys_that_are_refused_are_told(terminal: Terminal, tmp_path: Path):
+    terminal.demo("put-key", "--out", str(tmp_path / "keys.json"), "--yes")
+    status, out, _ = terminal("info", "key1.com", "--check-published-keys")
+    assert (status, "published keys\trefused" in out) == (0, True)
+
+
+def test_an_export_tells_in_json_what_it_wrote(terminal: Terminal, tmp_path: Path):
+    file = tmp_path / "tls-im.cap"
+    status, out, _ = terminal("export-package", "tls-im", str(file), "--json")
+    assert (status, json.loads(out)["aid"]) == (0, "0102030408")
+    assert terminal("export-package", "tls-im", str(tmp_path / "none" / "x.cap"))[0] == 1

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opening secure channels: every protocol variant, and keys that are never tried by accident."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,9 @@ from iose.client.card.key_files import PUBLISHED_KEYS, CardKeys, key_document, r
 from iose.client.card.manager import CardManager
 from iose.globalplatform.channel import ScpVariant, SecureChannelError
 from iose.globalplatform.keys import Diversification, KeyType
-from tests.support.managed_card import CRYPTO, ManagedCard, managed
+from tests.support.managed_card import CRYPTO, ManagedCard, managed, tools
 from tests.support.rng import SeededRng
+from tests.unit.client.card.scripted_card import ScriptedCard
 
 WRONG = CardKeys(bytes(16), bytes(16), bytes(16))
 VARIANTS = [
@@ -284,3 +286,19 @@ def test_a_key_file_may_hold_the_keys_alone():
 
 def _json(fields: dict[str, object]) -> bytes:
     return json.dumps(fields).encode()
+
+
+def test_master_keys_of_a_size_that_derives_nothing_are_refused(tmp_path: Path):
+    masters = CardKeys(bytes(32), bytes(32), bytes(32), diversification=Diversification.EMV)
+    with pytest.raises(CardManagementError, match="derive"):
+        inventory(ManagedCard(), tmp_path, masters)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("answer", ["9000", "00" * 28 + "9000", "00" * 10 + "3004" + "9000"])
+def test_an_answer_that_begins_no_channel_blames_no_keys(tmp_path: Path, answer: str):
+    card = ScriptedCard({"80503": answer, "80500": answer, "00A4": "9000"})
+    opened = CardManager.open(card, [PUBLISHED_KEYS], tools(tmp_path), name="card")
+    with pytest.raises(SecureChannelError, match="INITIALIZE UPDATE"):
+        asyncio.run(opened)
+    assert not list(tmp_path.iterdir())

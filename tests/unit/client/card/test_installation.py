@@ -9,6 +9,7 @@ import pytest
 from iose.client.card.changes import plan_default, plan_deletion, plan_lock
 from iose.client.card.errors import CardManagementError
 from iose.client.card.installation import (
+    PERSONALISED_BEFORE,
     InstallationRequest,
     PersonalisationData,
     plan_installation,
@@ -18,14 +19,17 @@ from iose.client.card.key_change import draw_keys, plan_key_change
 from iose.client.card.manager import CardManager
 from iose.client.card.plan import Plan, Step
 from iose.globalplatform.channel import ScpVariant
-from iose.globalplatform.commands import Delete, LoadBlock
+from iose.globalplatform.commands import Delete, Ins, LoadBlock, store_blocks
 from iose.globalplatform.data_objects import StatusEntry
+from iose.globalplatform.install import InstallForPersonalization
 from iose.globalplatform.life_cycle import Privilege
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.status import StatusWordError
+from iose.runtime.compose import encode_module
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.packages import shipped_packages
+from iose.transport.errors import CardRemovedError
 from tests.support.managed_card import CRYPTO, ManagedCard, managed
 from tests.support.rng import SeededRng
 
@@ -225,3 +229,75 @@ def test_a_key_version_no_card_can_have_is_refused(tmp_path: Path, version: int)
 
     with pytest.raises(CardManagementError, match="key version"):
         managed(ManagedCard(), tmp_path, work)
+
+
+def in_small_blocks(reader: ManagedCard, folder: Path, saved: list[bytes]) -> CardInventory:
+    """Install a personalised module in blocks of 20 bytes, as one run of a command does."""
+    parameters, data = encode_module({"user_pin": "USERUSER", "admin_pin": "ADMINADM"})
+    save = None if saved else lambda: saved.append(data)
+    given = PersonalisationData(data, "file", save)
+    request = replace(REQUEST, parameters=parameters, personalisation=given)
+
+    async def work(manager: CardManager) -> CardInventory:
+        await manager.apply(plan_installation(await manager.inventory(), request, 20))
+        return await manager.inventory()
+
+    return managed(reader, folder, work)
+
+
+def test_a_package_is_loaded_and_personalised_in_many_blocks(tmp_path: Path):
+    reader = ManagedCard()
+    found = in_small_blocks(reader, tmp_path, [])
+    sent = [command.ins for command in reader.sent]
+    assert (sent.count(Ins.LOAD), sent.count(Ins.STORE_DATA)) == (10, 3)
+    assert found.application(MODULE).state == 0x07
+    (held,) = reader.secrets["instances"]
+    assert (held["user_pin"], held["admin_pin"]) == ("USERUSER", "ADMINADM")
+
+
+@pytest.mark.parametrize("is_executed", [True, False])
+def test_an_installation_in_many_blocks_cut_anywhere_is_finished(tmp_path: Path, is_executed):
+    whole = ManagedCard()
+    in_small_blocks(whole, tmp_path, [])
+    for after in range(whole.cut.commands - 3):  # the list at the end is not part of it
+        reader, saved = ManagedCard(), []
+        reader.cut.after, reader.cut.is_executed = after, bool(is_executed)
+        with pytest.raises(CardRemovedError):
+            in_small_blocks(reader, tmp_path, saved)
+        reader.cut.after = None
+        assert in_small_blocks(reader, tmp_path, saved).application(MODULE).state == 0x07
+        (held,) = reader.secrets["instances"]
+        assert (held["user_pin"], held["admin_pin"]) == ("USERUSER", "ADMINADM")
+
+
+def test_a_second_personalisation_stops_at_its_first_refused_block(tmp_path: Path):
+    reader = ManagedCard()
+    in_small_blocks(reader, tmp_path, [])
+    reader.sent.clear()
+    blocks = tuple(block.to_command() for block in store_blocks(bytes(60), 20))
+    open_it = InstallForPersonalization(MODULE).to_command()
+    plan = Plan(
+        "again",
+        (
+            Step("open it", commands=(open_it,)),
+            Step("give it", commands=blocks, accepted=PERSONALISED_BEFORE),
+        ),
+    )
+    run(reader, tmp_path, plan)
+    assert [command.ins for command in reader.sent].count(Ins.STORE_DATA) == 1
+
+
+def test_a_lost_channel_is_of_no_more_use(tmp_path: Path):
+    reader = ManagedCard()
+    new = replace(draw_keys(SeededRng(), 0x31, ScpVariant(3, 0x70)), version=0x31)
+
+    async def work(manager: CardManager) -> None:
+        plan = plan_key_change(manager.channel, new, CRYPTO, save=None, file="file")
+        reader.cut.after = reader.cut.commands + 2  # PUT KEY and SELECT
+        with pytest.raises(CardRemovedError) as caught:
+            await manager.apply(plan)
+        assert "again" in caught.value.hint
+        with pytest.raises(CardManagementError, match="closed"):
+            await manager.inventory()
+
+    managed(reader, tmp_path, work)
