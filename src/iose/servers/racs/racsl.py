@@ -36,6 +36,7 @@ from iose.tls.events import ApplicationData, HandshakeComplete, PeerClosed
 
 SUITES: Final = (CipherSuite.TLS_AES_128_GCM_SHA256, CipherSuite.TLS_AES_128_CCM_SHA256)
 GROUPS: Final = (NamedGroup.SECP256R1,)
+PLANE: Final = "racsl"
 QUEUE_LIMIT: Final = 16  # lines of a client that does not wait for answers
 VERBS: Final = {
     RacslVerb.ON: Verb.POWERON,
@@ -67,6 +68,7 @@ class RacslListener:
         self.server = server
         self._engine = EngineConfig(crypto, rng, suites=SUITES, groups=GROUPS)
         self._servers: list[asyncio.Server] = []
+        self._keys: dict[str, tuple[bytes, str]] = {}
         self.reload(credentials)
 
     @property
@@ -91,11 +93,17 @@ class RacslListener:
         self._servers.clear()
 
     def reload(self, credentials: Mapping[str, tuple[bytes, str]]) -> None:
-        """Replace the credentials for the connections to come."""
+        """Replace the credentials; sessions end whose own is not there any more."""
         self.seids = {identity: seid for identity, (_, seid) in credentials.items()}
         psks = tuple(
             PreSharedKey(identity.encode(), key) for identity, (key, _) in credentials.items()
         )
+        keys = {psk_user(identity).user: credential for identity, credential in credentials.items()}
+        for session in list(self.server.sessions.values()):
+            user = session.identity.user
+            if session.plane == PLANE and keys.get(user) != self._keys.get(user):
+                session.end("credential replaced")
+        self._keys = keys
         self.tls = ServerConfig(self._engine, psks) if psks else None
 
 
@@ -192,7 +200,7 @@ class RacslConnection(asyncio.Protocol):
     def _open(self, identity: str) -> None:
         self._seid = self._listener.seids.get(identity, "")
         user = psk_user(identity)
-        self._session = self._server.open_session(user, self._peer, "racsl", self._end)
+        self._session = self._server.open_session(user, self._peer, PLANE, self._end)
         if self._session is None:
             self._end("too many sessions")
             return

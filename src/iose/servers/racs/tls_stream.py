@@ -166,6 +166,9 @@ class TlsStream(asyncio.Protocol):
                     self._end("client closed")
                 elif self._handler is not None:
                     self._handler.data_received(data)
+                if not self._incoming.pending and not self._tls.pending():
+                    break  # cheaper than to be told so by an exception
+            self._flush()
         except ssl.SSLWantReadError:
             self._flush()
         except ssl.SSLZeroReturnError:

@@ -239,3 +239,63 @@ async def test_a_revoked_user_is_put_out():
         assert (await client.get("/RACS?BEGIN=&END="))[0] == 200
         rig.server.recheck(lambda _: True)
         assert (await client.get("/RACS?BEGIN=&END="))[0] == 503
+
+
+async def test_a_client_may_say_that_it_closes():
+    async with running() as rig:
+        client = await rig.browse()
+        assert (await client.get("/RACS?BEGIN=&END=", connection="close"))[0] == 200
+        assert await client.rest() == b""
+
+
+async def test_a_bug_costs_one_request():
+    async with running() as rig:
+        client = await rig.browse()
+        visible, rig.server.audit.intend = rig.server.audit.intend, None
+        assert (await client.get("/RACS?BEGIN=&END="))[0] == 500
+        rig.server.audit.intend = visible
+        assert (await client.get("/RACS?BEGIN=&END="))[0] == 200
+
+
+async def test_a_certificate_without_a_name_of_its_own_is_refused():
+    async with running() as rig:
+        client = await rig.browse("psk:admin")
+        client.send(b"GET /RACS?BEGIN=&END= HTTP/1.1\r\nHost: g\r\n\r\n")
+        assert await client.rest() == b""
+        assert rig.audit.entries == []
+
+
+async def test_a_server_that_stops_lets_requests_end():
+    async with running(drain_s=5) as rig:
+        gate = rig.elements[0].reader.gate = asyncio.Event()
+        busy, idle = await rig.browse(), await rig.browse()
+        assert (await idle.get("/RACS?BEGIN=&END="))[0] == 200
+        busy.send(
+            f"POST /RACS HTTP/1.1\r\nHost: g\r\nContent-Type: {FORM}\r\n"
+            f"Content-Length: {len(ACTS)}\r\n\r\n{ACTS}".encode()
+        )
+        await rig.until(lambda: rig.audit.of("POWERON"))
+        stopping = asyncio.ensure_future(rig.server.stop())
+        assert await idle.rest() == b""
+        gate.set()
+        status, headers, body = await busy.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert "<parameters>9000</parameters>" in body
+        await stopping
+
+
+async def test_a_client_that_is_far_ahead_is_not_read():
+    async with running() as rig:
+        gate = rig.elements[0].reader.gate = asyncio.Event()
+        client = await rig.browse()
+        client.send(
+            f"POST /RACS HTTP/1.1\r\nHost: g\r\nContent-Type: {FORM}\r\n"
+            f"Content-Length: {len(ACTS)}\r\n\r\n{ACTS}".encode()
+        )
+        await rig.until(lambda: rig.audit.of("POWERON"))
+        client.send(b"GET /RACS?BEGIN=&END= HTTP/1.1\r\nHost: g\r\n\r\n" * 50_000)
+        (connection,) = rig.server._connections
+        await rig.until(lambda: connection.stream._is_paused)
+        gate.set()
+        for _ in range(20):
+            assert (await client.answer())[0] == 200

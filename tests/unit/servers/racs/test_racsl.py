@@ -185,3 +185,43 @@ async def test_without_credentials_nobody_is_served():
         client = await rig.lite()
         with suppress(ConnectionError):
             assert await client.event() is None
+
+
+async def test_a_session_ends_with_its_credential():
+    async with running() as rig:
+        client, other = await rig.lite(), await rig.lite(identity=b"other")
+        for one in (client, other):
+            await one.event()
+        await client.say("on")
+        rig.listener.reload({"Client_identity": (bytes(32), "key1"), "other": (KEY, "key1")})
+        assert isinstance(await client.event(), PeerClosed)
+        await rig.until(lambda: len(rig.server.sessions) == 1)
+        assert rig.card.power == ["on", "off"]
+        assert await other.say("on") == "ERROR\r\n"
+
+
+async def test_sessions_are_limited():
+    async with running(sessions_per_user=1) as rig:
+        client = await rig.lite()
+        await client.event()
+        await client.say("on")
+        late = await rig.lite()
+        await late.event()
+        assert isinstance(await late.event(), PeerClosed)
+        await rig.until(lambda: len(rig.audit.of("CONNECT")) == 2)
+        assert rig.audit.of("CONNECT")[1].outcome.outcome == "refused"
+        assert await client.say("A 00B00000") == "9000\r\n"
+
+
+async def test_what_is_no_tls_and_what_is_no_line_is_dropped():
+    async with running() as rig:
+        reader, writer = await asyncio.open_connection(*rig.listener.addresses[0])
+        writer.write(b"on\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            await reader.read()
+        writer.close()
+        client = await rig.lite()
+        await client.event()
+        client.engine.send_data(b"on\x00\r\n")
+        assert isinstance(await client.event(), PeerClosed)
+        await rig.until(lambda: not rig.server.sessions)
