@@ -570,7 +570,6 @@ def _card_management() -> dict[str, Target]:
         ("privileges", "life_cycle.py", Privilege.decode, bytes(3)),
         ("components", "load_file.py", Component.decode_all, package.data),
         ("load file", "load_file.py", LoadFile.decode, package.data),
-        ("load file stream", "load_file.py", LoadFile.decode_stream, package.stream),
         ("mark", "load_file.py", ModuleMark.decode, ModuleMark("a", bytes(32)).encode()),
     )
     for name, file, decode, seed in plain:

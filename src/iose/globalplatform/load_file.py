@@ -19,7 +19,6 @@ from iose.wire.reader import ByteReader
 from iose.wire.writer import ByteWriter
 
 TAG_LOAD_FILE_DATA: Final = 0xC4
-TAG_SIGNATURES: Final = 0xE2  # DAP blocks may come first (GPCS 2.3.1 §11.6.2.3)
 MAGIC: Final = 0xDECAFFED
 FLAG_EXTENDED: Final = 0x08  # components of more than 64 KiB, Java Card 3.1
 MODULE_MARK: Final = b"iose-module\x00"
@@ -180,21 +179,6 @@ class LoadFile:
         if len(applets) != directory.applet_count:
             raise DecodeError("the Directory counts other applets than there are")
         return cls(package_aid, applets, version, data)
-
-    @classmethod
-    def decode_stream(cls, stream: bytes) -> "LoadFile":
-        """Return the package in the data of all LOAD commands, joined (GPCS 2.3.1 §11.6.2.3).
-
-        Signatures in front of it are passed over.
-
-        Raises:
-            DecodeError: There is not one C4 object at the end, or its content is no package.
-        """
-        objects = Tlv.decode_all(stream)
-        tags = [one.tag for one in objects]
-        if not tags or tags[-1] != TAG_LOAD_FILE_DATA or set(tags[:-1]) - {TAG_SIGNATURES}:
-            raise DecodeError("expected load file data in an object C4")
-        return cls.decode(objects[-1].value)
 
     @classmethod
     def of_components(cls, components: Iterable[Component]) -> "LoadFile":

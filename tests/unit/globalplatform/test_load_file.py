@@ -15,6 +15,7 @@ from iose.globalplatform.load_file import (
 )
 from iose.globalplatform.packages import build_package
 from iose.iso7816.aid import Aid
+from iose.iso7816.tlv import Tlv
 from iose.wire.errors import DecodeError, LocalProtocolError
 from tests.support.channel_pair import CRYPTO
 
@@ -76,8 +77,7 @@ def test_our_package_names_itself_its_applet_and_its_module():
 
 def test_our_package_survives_loading():
     assert LoadFile.decode(OURS.data) == OURS
-    assert LoadFile.decode_stream(OURS.stream) == OURS
-    assert OURS.stream[0] == 0xC4
+    assert Tlv.decode(OURS.stream) == Tlv(0xC4, OURS.data)
     assert LoadFile.of_components(reversed(OURS.components)) == OURS
 
 
@@ -186,23 +186,6 @@ def test_components_of_a_cap_are_put_into_the_order_of_loading():
     found = LoadFile.of_components(components)
     tags = [one.tag for one in found.components]
     assert tags == [tag for tag in LOAD_ORDER if tag != ComponentTag.DESCRIPTOR]
-
-
-def test_signatures_in_front_are_passed_over():
-    assert LoadFile.decode_stream(bytes.fromhex("E2034F0100") + OURS.stream) == OURS
-
-
-@pytest.mark.parametrize(
-    "stream", [b"", bytes.fromhex("E20100"), b"\xc5" + OURS.stream[1:], OURS.stream + b"\xe2\x00"]
-)
-def test_a_stream_holds_load_file_data_at_its_end(stream):
-    with pytest.raises(DecodeError, match="in an object C4"):
-        LoadFile.decode_stream(stream)
-
-
-def test_a_ciphered_or_other_object_is_refused():
-    with pytest.raises(DecodeError, match="in an object C4"):
-        LoadFile.decode_stream(bytes.fromhex("D400") + OURS.stream)
 
 
 @pytest.mark.parametrize("make", [lambda: OURS.data, lambda: joined(foreign(custom=True))])
