@@ -74,7 +74,8 @@ _OF_COMMAND: Final[dict[tuple[int, int], str]] = {
     (Ins.STORE_DATA, 0x6A88): "the application to personalise was not found",
 }
 _TRIES_SW1: Final = 0x63
-_TRIES_MARK: Final = 0xC0
+_TRIES_MARK: Final = 0xC0  # 63CX, X tries left
+_TRIES_MASK: Final = 0x0F
 _WARNING_SW1: Final = 0x62
 
 
@@ -85,8 +86,8 @@ def explain(status: StatusWord, ins: int | None = None) -> str:
 
 
 def _by_class(status: StatusWord) -> str:
-    if status.sw1 == _TRIES_SW1 and status.sw2 & _TRIES_MARK == _TRIES_MARK:
-        return f"wrong value, {status.sw2 & ~_TRIES_MARK} tries left"
+    if status.sw1 == _TRIES_SW1 and status.sw2 & ~_TRIES_MASK == _TRIES_MARK:
+        return f"wrong value, {status.sw2 & _TRIES_MASK} tries left"
     if status.sw1 in {_WARNING_SW1, _TRIES_SW1}:
         return f"a warning without a name, {status}"
     if status.is_success:
