@@ -161,6 +161,21 @@ class CredentialsStore:
         self._update(change)
         return is_known
 
+    def forget_pin(self, module: RacsModule) -> None:
+        """Forget the PIN of a module for every element whose PSK it has: all share its tries.
+
+        Raises:
+            CredentialsError: The file cannot be used; it is unchanged.
+        """
+
+        def without_pin(one: Credential) -> Credential:
+            kept = one.module
+            if isinstance(kept, RacsModule) and replace(kept, pki=module.pki) == module:
+                return replace(one, module=replace(kept, pin=None))
+            return one
+
+        self._update(lambda kept: [without_pin(one) for one in kept])
+
     def remove(self, address: ElementAddress, identity: str | None = None) -> int:
         """Forget the credentials of an element, or of one identity; return how many there were.
 

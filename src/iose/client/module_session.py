@@ -5,14 +5,13 @@ A hop's own key may be in a module again; the chain is followed before anything 
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, TypeVar
 
 from iose.client.access import Access, resolve_access
 from iose.client.codec import Command
 from iose.client.commands import module_binder, module_handshake_secret
 from iose.client.dialogue import Dialogue, OpenLink
-from iose.client.errors import CredentialsError, KeystoreError, ModuleError
+from iose.client.errors import CredentialsError, KeystoreError, ModuleError, ModulePinError
 from iose.client.module import HopModule, ModuleSession, RacsModule
 from iose.wire.errors import IoseError
 
@@ -132,8 +131,13 @@ def _racs_session(module: RacsModule, access: Access, timeout_s: float) -> Modul
     )
 
     def forget_pin() -> None:
-        forgotten = replace(access.credential, module=replace(module, pin=None))
-        access.store.replace(access.credential, forgotten)
+        try:
+            access.store.forget_pin(module)
+        except CredentialsError as fault:
+            raise ModulePinError(
+                f"the PIN of {module} was refused, and is still kept: {fault}",
+                hint="do not call again with it: three wrong ones block it",
+            ) from fault
 
     reader = RacsReader(endpoint, module.seid, keeps_session=False)
     return CardModule(reader, module.pin, module.aid, pin_refused=forget_pin, timeout_s=timeout_s)

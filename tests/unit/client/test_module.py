@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -561,6 +562,34 @@ def test_a_pin_that_was_refused_is_forgotten(store, monkeypatch):
     with pytest.raises(CredentialsError, match="no PIN is kept for the module"):
         dial(ScriptedElement(DEMO_PSK), store, None)
     assert sum(entry.startswith("0020") for entry in reader.log) == 1
+
+
+def test_a_pin_that_was_refused_is_forgotten_for_every_element_of_that_module(store, monkeypatch):
+    wrong = RacsModule("h", 1, "se", PKI, pin=b"1111")
+    others = [replace(wrong, pin=b"2222"), replace(wrong, seid="se-2"), HopModule(HOP)]
+    same = replace(wrong, pki=Path("/elsewhere"))
+    uris = [ElementUri.decode(f"keyS://e{index}@127.0.0.1:1/") for index in range(5)]
+    for uri, module in zip(uris, [wrong, same, *others], strict=True):
+        store.save(Credential(uri.address, module=module))
+    reader = RecordingReader()
+    monkeypatch.setattr("iose.transport.racs_client.RacsReader", lambda *_, **__: reader)
+    with pytest.raises(ModulePinError):
+        dial(ScriptedElement(DEMO_PSK), store, None, uri=uris[0]).open()
+    for uri in uris[:2]:
+        with pytest.raises(CredentialsError, match="no PIN is kept"):
+            dial(ScriptedElement(DEMO_PSK), store, None, uri=uri)
+    assert [store.find(uri.address).module for uri in uris[2:]] == others
+
+
+def test_a_refused_pin_that_cannot_be_forgotten_is_told_as_refused(store, monkeypatch):
+    store.save(Credential(TARGET.address, module=RacsModule("h", 1, "se", PKI, pin=b"1111")))
+    reader = RecordingReader()
+    monkeypatch.setattr("iose.transport.racs_client.RacsReader", lambda *_, **__: reader)
+    element = dial(ScriptedElement(DEMO_PSK), store, None)
+    store.path.chmod(0o644)
+    with pytest.raises(ModulePinError, match=r"was refused, and is still kept: .*mode 0600"):
+        element.open()
+    assert reader.log[-1] == "off"
 
 
 def test_a_module_behind_a_server_that_is_not_there_is_told(store, monkeypatch):
