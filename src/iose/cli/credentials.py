@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``iose credentials``: the keys of elements someone uses. No command here prints a key."""
 
+import json
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from getpass import getpass
 from pathlib import Path
@@ -41,7 +43,12 @@ def set_(  # noqa: PLR0913  # options of a command
     *,
     identity: IdentityOption = None,
     psk_file: Annotated[
-        Path | None, typer.Option("--psk-file", help="A file that holds the PSK, 64 hex digits.")
+        Path | None,
+        typer.Option(
+            "--psk-file",
+            help="A file that holds the PSK: 64 hex digits, or the secrets that"
+            " iose element secrets or iose card install wrote.",
+        ),
     ] = None,
     from_uri: Annotated[
         bool, typer.Option("--from-uri", help="Take the PSK that the URI holds.")
@@ -79,15 +86,24 @@ def set_(  # noqa: PLR0913  # options of a command
     """
     is_piped = uri == FROM_STDIN
     target = ElementUri.decode(sys.stdin.readline().strip() if is_piped else uri)
-    name = identity or target.identity or DEFAULT_IDENTITY
+    name = identity or target.identity
     if module is not None:
         if from_uri or psk_file is not None or target.psk is not None:
             raise ElementUriError("found a PSK and --module", hint="leave one of them out")
         place = _find_module(module, pin_file, is_confirmed=button, pki=pki, data=data)
+        name = name or DEFAULT_IDENTITY
         _keep(Credential(target.address, identity=name, module=place), replaces=replaces)
         print(f"kept the module of {target.address}, identity {name}: {place}")
         return
-    psk = _given_psk(target, psk_file, from_uri=from_uri, is_piped=is_piped)
+    if pin_file is not None or button:
+        raise ElementUriError("--pin-file and --button are for --module", hint=None)
+    psk, owner = _given_psk(target, psk_file, from_uri=from_uri, is_piped=is_piped)
+    if owner is not None and name not in (None, owner):
+        raise CredentialsError(
+            f"{psk_file}: expected the PSK of {name}, found that of {owner}",
+            hint="leave --identity out, or write the PSK alone into a file",
+        )
+    name = name or owner or DEFAULT_IDENTITY
     _keep(Credential(target.address, psk, identity=name), replaces=replaces)
     print(f"kept the PSK of {target.address}, identity {name}")
 
@@ -186,7 +202,8 @@ def _keep(credential: Credential, *, replaces: bool) -> None:
 
 def _given_psk(
     target: ElementUri, psk_file: Path | None, *, from_uri: bool, is_piped: bool
-) -> bytes:
+) -> tuple[bytes, str | None]:
+    # the PSK, and whose it is where that was written down with it
     if not from_uri:
         if target.psk is not None:
             raise ElementUriError("the URI holds a PSK", hint="say --from-uri to keep that one")
@@ -198,7 +215,7 @@ def _given_psk(
             "the PSK was on the command line, where the shell's history keeps it",
             "pipe the URI instead: iose credentials set --from-uri -",
         )
-    return target.psk
+    return target.psk, None
 
 
 def _find_module(
@@ -216,8 +233,12 @@ def _find_module(
         text = f"racs://{reader.endpoint.address}/{local}" + (f"?{query}" if query else "")
     found = decode_module(text, pki=Path(), is_confirmed=is_confirmed)
     if isinstance(found, RacsModule):
+        if is_confirmed:
+            raise ElementUriError("--button is for a module with another element", hint=None)
         folder = resolve_racs(data, found.server, pki).certificate.parent.absolute()
-        return replace(found, pki=folder, pin=_read_text(pin_file, "PIN of the module: ").encode())
+        return replace(found, pki=folder, pin=_read_pin(pin_file))
+    if pin_file is not None:
+        raise ElementUriError("a module with another element has no PIN", hint=None)
     if found.uri.psk is not None:
         warn(
             "the PSK of the hop was on the command line, where the history keeps it",
@@ -234,8 +255,27 @@ def _shown_module(credential: Credential) -> str:
     return f"{module} (its PIN was refused)" if has_no_pin else str(module)
 
 
-def _read_psk(target: ElementUri, psk_file: Path | None) -> bytes:
-    return decode_psk(_read_text(psk_file, f"PSK of {target.address}, 64 hexadecimal digits: "))
+def _read_pin(pin_file: Path | None) -> bytes:
+    text = _read_text(pin_file, "PIN of the module: ")
+    if not text.isascii():  # what a card would count as a wrong one
+        raise ElementUriError("a PIN has characters of ASCII only", hint=None)
+    return text.encode()
+
+
+def _read_psk(target: ElementUri, psk_file: Path | None) -> tuple[bytes, str | None]:
+    text = _read_text(psk_file, f"PSK of {target.address}, 64 hexadecimal digits: ")
+    if psk_file is None or not text.startswith("{"):
+        return decode_psk(text), None
+    psk = owner = None
+    with suppress(ValueError, RecursionError):
+        fields = json.loads(text)
+        psk, owner = fields.get("psk"), fields.get("psk_identity")
+    if not (isinstance(psk, str) and isinstance(owner, str) and owner):
+        raise CredentialsError(
+            f"{psk_file}: holds no psk and psk_identity",
+            hint="take the file that iose element secrets or iose card install wrote",
+        )
+    return decode_psk(psk), owner
 
 
 def _read_text(file: Path | None, prompt: str) -> str:

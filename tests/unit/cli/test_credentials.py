@@ -49,6 +49,51 @@ def test_a_key_comes_from_a_file(store, tmp_path):
     assert store.find(ADDRESS).psk == PSK
 
 
+def write_secrets(path, **fields):
+    path.write_text(json.dumps({"sen": "key1.com", "psk": PSK.hex(), **fields}, indent=2) + "\n")
+    return str(path)
+
+
+def test_a_key_and_whose_it_is_come_from_a_file_of_secrets(store, tmp_path, capfd):
+    file = write_secrets(tmp_path / "secrets", psk_identity="owner", user_pin="4711")
+    for named in ((), ("--identity", "owner")):
+        assert run(["credentials", "set", URI, "--psk-file", file, *named]) == 0
+    assert store.credentials() == [Credential(ADDRESS, PSK, identity="owner")]
+    assert "4711" not in "".join(capfd.readouterr())
+
+
+def test_a_file_of_secrets_gives_its_key_to_nobody_else(store, tmp_path, capfd):
+    file = write_secrets(tmp_path / "secrets", psk_identity="owner")
+    for uri, named in ((URI, ("--identity", "guest")), (URI + ";id=guest", ())):
+        assert run(["credentials", "set", uri, "--psk-file", file, *named]) == 1
+        assert "expected the PSK of guest, found that of owner" in capfd.readouterr().err
+    assert store.credentials() == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"psk_identity": 5},
+        {"psk": None, "psk_identity": "owner"},
+        {"psk": "00", "psk_identity": "owner"},
+        {"psk_identity": ""},
+        {"psk_identity": "two\nlines"},
+    ],
+)
+def test_a_file_without_its_key_or_identity_is_refused(store, tmp_path, fields):
+    file = write_secrets(tmp_path / "secrets", **fields)
+    assert run(["credentials", "set", URI, "--psk-file", file]) != 0
+    assert store.credentials() == []
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", "{" * 100_000, '{"psk": "' + PSK.hex() + '"'])
+def test_what_is_no_file_of_secrets_is_refused_and_not_repeated(store, tmp_path, text):
+    (tmp_path / "secrets").write_text(text)
+    assert run(["credentials", "set", URI, "--psk-file", str(tmp_path / "secrets")]) != 0
+    assert store.credentials() == []
+
+
 def test_a_key_is_asked_for_at_a_terminal(monkeypatch, store):
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("iose.cli.credentials.getpass", lambda _prompt: PSK.hex())
@@ -114,7 +159,7 @@ def test_the_list_shows_elements_and_no_keys(store, capfd):
         "port": 8888,
         "identity": "guest",
         "change_pending": True,
-            "module": None,
+        "module": None,
     }
 
 
@@ -226,6 +271,25 @@ def test_wrong_modules_are_refused(store, pki, module, options, pipe):
     pipe("4711\n")
     assert set_module(module, pki, *options) != 0
     assert store.find(ADDRESS) is None
+
+
+@pytest.mark.parametrize("pin", [b"47\xe91", b"\xe9a", "é11".encode(), b"\xff\xff\xff\xff"])
+def test_a_pin_that_no_card_has_is_not_sent_to_one(store, pki, tmp_path, pin):
+    (tmp_path / "pin").write_bytes(pin)
+    assert set_module("racs://host/se-1", pki, "--pin-file", str(tmp_path / "pin")) != 0
+    assert store.find(ADDRESS) is None
+
+
+def test_options_of_one_kind_of_module_are_refused_for_another(store, pki, tmp_path, pipe, capfd):
+    (tmp_path / "pin").write_text("4711")
+    pin = ("--pin-file", str(tmp_path / "pin"))
+    assert set_module("racs://host/se-1", pki, *pin, "--button") != 0
+    assert set_module("keyS://hop@host2:1", pki, *pin) != 0
+    for options in (pin, ("--button",)):
+        pipe(PSK.hex() + "\n")
+        assert run(["credentials", "set", URI, *options]) != 0
+        assert "are for --module" in capfd.readouterr().err
+    assert store.credentials() == []
 
 
 def test_a_module_without_certificates_or_with_a_wrong_pin_is_refused(store, pki, pipe):
