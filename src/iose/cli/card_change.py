@@ -36,6 +36,11 @@ class CardChange:
         """Show the plan, ask unless told not to, carry it out.
 
         The card is let go while a person thinks; what is then found on it must be the same.
+
+        Raises:
+            CardManagementError: The card was changed meanwhile, or the user stopped it.
+            ConfigurationError: There is no terminal to ask on.
+            IoseError: It could not be done.
         """
         text = sys.stderr if as_json else sys.stdout
         plan: Plan | None = None
@@ -46,7 +51,11 @@ class CardChange:
             if not is_dry and plan.steps:
                 _ask()
         if not is_dry and (plan is None or plan.steps):
-            plan = with_connection(self.reader, lambda one: self._apply(one, plan, text))
+            shown = plan
+            try:
+                plan = with_connection(self.reader, lambda one: self._apply(one, shown, text))
+            except KeyboardInterrupt:
+                raise CardManagementError("stopped before it was done", hint=AGAIN) from None
             is_applied = bool(plan.steps)
         if as_json and plan is not None:
             print_json({"plan": plan_document(plan), "applied": is_applied})

@@ -505,3 +505,16 @@ def test_an_export_tells_in_json_what_it_wrote(terminal: Terminal, tmp_path: Pat
     status, out, _ = terminal("export-package", "tls-im", str(file), "--json")
     assert (status, json.loads(out)["aid"]) == (0, "0102030408")
     assert terminal("export-package", "tls-im", str(tmp_path / "none" / "x.cap"))[0] == 1
+
+
+def test_a_change_that_is_stopped_says_how_to_go_on(terminal: Terminal, tmp_path, monkeypatch):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("iose.cli.card_files.write_new_file", stop)
+        status, _, err = terminal.install_second(tmp_path / "secrets.json", "--yes")
+    assert (status, "run the same command again" in err) == (1, True)
+    assert terminal.contents()[SECOND]["state"] == "installed"
+    assert terminal.install_second(tmp_path / "secrets.json", "--yes")[0] == 0
+    assert terminal.contents()[SECOND]["state"] == "selectable"

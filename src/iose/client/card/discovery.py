@@ -22,6 +22,7 @@ FCI_AID: Final = 0x84
 FCI_PROPRIETARY: Final = 0xA5
 MANAGEMENT_DATA: Final = 0x73  # only security domains have it (GPCS 2.3.1 §11.9.3.1)
 MAX_COMMAND_DATA: Final = 0x9F65
+CARD_LOCKED: Final = 0x6283  # a warning: the domain is selected, and alone can be
 ISSUER_DOMAINS: Final = (
     Aid.from_hex("A000000151000000"),  # GlobalPlatform 2.2 and later
     Aid.from_hex("A000000003000000"),  # Visa's, on cards of the 2.1 days
@@ -43,7 +44,7 @@ async def find_issuer_domain(connection: Connection) -> Aid:
         return found
     for aid in ISSUER_DOMAINS:
         response = await select(connection, aid.value)
-        if response.status.is_success:
+        if is_selected(response):
             return _aid_of(response) or aid
     raise CardManagementError(
         "the card shows no issuer security domain",
@@ -61,10 +62,15 @@ async def select(connection: Connection, aid: bytes) -> ResponseApdu:
     return (await connection.transmit_batch([BatchStep(command, None)]))[0]
 
 
+def is_selected(response: ResponseApdu) -> bool:
+    """Return whether an answer to SELECT means that the domain is selected (GPCS 2.3.1 §11.9.3)."""
+    return response.status.is_success or response.status == CARD_LOCKED
+
+
 def _domain_of(response: ResponseApdu) -> Aid | None:
     """Return the AID in the answer of a security domain; None for any other answer."""
     aid = _aid_of(response)
-    if aid is None or not response.status.is_success:
+    if aid is None or not is_selected(response):
         return None
     return aid if aid in ISSUER_DOMAINS or _is_security_domain(response) else None
 

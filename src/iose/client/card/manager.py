@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from iose.client.card.channel import CardChannel, Tools, open_channel
-from iose.client.card.discovery import find_issuer_domain, select
+from iose.client.card.discovery import find_issuer_domain, is_selected, select
 from iose.client.card.errors import CardManagementError
 from iose.client.card.information import announced_variant, read_identity
 from iose.client.card.inventory import CardInventory, read_inventory
@@ -30,6 +30,7 @@ Progress = Callable[[int, str], None]
 """Told of commands done so far and of the step at work."""
 
 AGAIN: Final = "run the same command again: it finds out what was done, and does the rest"
+TAKEN_BACK: Final = "what this run had begun was taken back"
 
 
 class CardManager:
@@ -119,8 +120,10 @@ class CardManager:
                 raise
             except SecureChannelError:
                 raise
-            except IoseError:
-                await self._take_back(begun)
+            except IoseError as error:
+                if begun:
+                    await self._take_back(begun)
+                    error.hint = error.hint or TAKEN_BACK
                 raise
             done += step.apdus
         progress(done, "")
@@ -186,6 +189,6 @@ async def select_issuer_domain(connection: Connection, aid: Aid | None = None) -
     if aid is None:
         return await find_issuer_domain(connection)
     response = await select(connection, aid.value)
-    if not response.status.is_success:
+    if not is_selected(response):
         raise CardManagementError(f"the card has no security domain {aid} ({response.status})")
     return aid

@@ -64,6 +64,13 @@ def test_the_usual_aids_are_tried_where_an_empty_select_does_not_help(empty: str
         assert card.sent[-1] == f"00A4040008{VISA}00"
 
 
+def test_the_domain_of_a_locked_card_is_found():
+    locked = ScriptedCard({"00A4040000": f"6F108408{ISD}A5049F6501FF6283"})
+    assert str(run(find_issuer_domain(locked))) == ISD
+    named = ScriptedCard({f"00A4040008{ISD}": "6283"})
+    assert str(run(select_issuer_domain(named, Aid.from_hex(ISD)))) == ISD
+
+
 def test_a_card_without_a_domain_is_told_so():
     with pytest.raises(CardManagementError) as caught:
         run(find_issuer_domain(ScriptedCard({})))
