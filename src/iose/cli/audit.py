@@ -40,7 +40,10 @@ def show(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what was asked for, by whom, and how it ended, the oldest first."""
+    """Show who asked for what, and how it ended.
+
+    The oldest is first.
+    """
     wanted = Wanted(user, seid, _time(since))
     records = read_records(_folder(data), wanted)
     if as_json:
@@ -52,7 +55,10 @@ def show(
 
 @app.command()
 def head(*, data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Print the newest line's number and hash, to keep where nobody can change it."""
+    """Print the newest line's number and hash.
+
+    Keep it where nobody who can write here can change it.
+    """
     found = last_head(_folder(data))
     if as_json:
         print_json({"head": str(found), "sequence": found.sequence, "sha256": found.digest})

@@ -59,9 +59,10 @@ def init(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the authority of a data folder; ``iose up`` does so by itself.
+    """Make the authority of a data folder.
 
-    What is there stays; names that are new are added to the node's certificate.
+    ``iose up`` does so by itself. What is there stays; names that are new are added to the
+    node's certificate.
     """
     folder = _data_folder(data)
     if not folder.exists():
@@ -92,7 +93,9 @@ def user(  # noqa: PLR0913  # every option of the command line
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a user's certificate: user.pem, user.key and ca.pem, in a folder to hand over.
+    """Make a user's certificate.
+
+    user.pem, user.key and ca.pem come into a folder to hand over.
 
     Raises:
         ConfigurationError: The name is taken or unfit, or files are in the way.
@@ -114,7 +117,10 @@ def renew(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a new certificate for the same key; the older one stays valid to its end."""
+    """Make a new certificate for the same key.
+
+    The older one stays valid to its end.
+    """
     folder = _data_folder(data)
     pki = _open(folder)
     target = None if out is None else _out_folder(selector, out)
@@ -129,9 +135,10 @@ def renew(
 def revoke(
     selector: SelectorArgument, *, data: DataOption = None, as_json: JsonOption = False
 ) -> None:
-    """Revoke every valid certificate of a name, or one by its serial number.
+    """Revoke certificates by name, or one by its number.
 
-    Sessions of a running node that use it end at once.
+    Every valid certificate of the name is meant. Sessions of a running node that use it end at
+    once.
     """
     folder = _data_folder(data)
     revoked = _open(folder).revoke(selector)
@@ -161,7 +168,9 @@ def show(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show certificates in full; without a name, the authority and the node's own.
+    """Show certificates in full.
+
+    Without a name, the authority's and the node's own.
 
     Raises:
         ConfigurationError: There is none of that name or serial number.
