@@ -191,6 +191,7 @@ class Commands:
         async def act(entry: Act) -> str:
             element, grant = self._session.element(seid, Right.SHUTDOWN)
             hold = self._session.holds.pop(element.seid, None)
+            self._session.lost.discard(element.seid)
             if hold is not None:
                 self._server.forget_hold(hold)
                 await hold.let_go()
@@ -240,6 +241,9 @@ class Commands:
         hold = self._session.holds.get(element.seid)
         if hold is not None:
             return hold
+        if element.seid in self._session.lost:
+            self._session.lost.discard(element.seid)
+            raise RefusedError(Fault.NOT_POWERED, f"{element.seid} has been taken away")
         if self._server.holders.lock(element.seid).holder is not None:
             raise RefusedError(Fault.IN_USE, f"{element.seid} is in use by another session")
         raise RefusedError(Fault.NOT_POWERED, f"{element.seid} has not been powered on")
@@ -255,6 +259,7 @@ class Commands:
             raise RefusedError(Fault.IN_USE, f"{element.seid} is in use by another session")
         hold = Hold(element, lock, claim, is_reference=self._is_reference)
         self._session.holds[element.seid] = hold
+        self._session.lost.discard(element.seid)
         self._server.remember_hold(hold, self._session)
         try:
             await self._use(hold, hold.power_on())

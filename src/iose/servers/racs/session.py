@@ -48,6 +48,10 @@ class RacsSession:
         peer: Address of the client.
         plane: ``racs``, ``http`` or ``racsl``.
         on_end: Called when the server wants the session to end; it must not wait.
+
+    Attributes:
+        holds: The elements it holds, by SEID.
+        lost: SEIDs of elements that were taken away, which it has not been told of yet.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class RacsSession:
         self.plane = plane
         self.since = server.loop.time()
         self.holds: dict[str, Hold] = {}
+        self.lost: set[str] = set()
         self.is_ended = False
         self.commands = 0
         self.server = server
@@ -155,8 +160,8 @@ class RacsSession:
         """Take an element away from this session; at once, or when its command is done."""
         if self.holds.get(hold.element.seid) is not hold:
             return
-        del self.holds[hold.element.seid]
-        self.server.forget_hold(hold)
+        self.drop(hold)
+        self.lost.add(hold.element.seid)
         hold.is_lost = True
         log.info("racs.preempted", session=self.number, seid=hold.element.seid, reason=reason)
         task = self.server.run(self._give_up(hold, reason, is_audited=not by))

@@ -12,6 +12,7 @@ from typing import Final, Protocol, cast
 
 READ_SIZE: Final = 262_144
 LINGER_S: Final = 1.0  # for the client to read the last bytes; a reset would take them away
+LINGER_LIMIT_S: Final = 60.0  # for one that reads, but slowly
 LINGER_INPUT_LIMIT: Final = 262_144
 
 
@@ -199,7 +200,22 @@ class TlsStream(asyncio.Protocol):
         except OSError:  # asyncio's own loop: the client is gone, and nobody has told us yet
             transport.abort()
             return
-        self._timer = asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
+        last = asyncio.get_running_loop().time() + LINGER_LIMIT_S
+        self._linger(transport.get_write_buffer_size(), last)
+
+    def _linger(self, size: int, last: float) -> None:
+        """Wait for the client to read, as long as it does, then drop the connection."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(LINGER_S, self._check_linger, size, last)
+
+    def _check_linger(self, size: int, last: float) -> None:
+        transport = self._transport
+        if transport is not None:
+            left = transport.get_write_buffer_size()
+            if left < size and asyncio.get_running_loop().time() < last:
+                self._linger(left, last)
+            else:
+                transport.abort()
 
     def _tell_over(self, reason: str) -> None:
         self._stop_timer()

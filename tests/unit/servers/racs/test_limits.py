@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from iose.servers.racs import tls_stream
 from iose.servers.racs.connection import AHEAD_LIMIT
 from iose.servers.racs.users import IdentityError, identify
 from tests.support.certificates import issue, make_authority
@@ -255,3 +256,32 @@ async def test_what_goes_on_is_shown():
         assert (session.holds, session.commands) == (("key1",), 2)
         assert shown.listening == rig.server.addresses
         assert (shown.opened, shown.connections, shown.is_draining) == (1, 1, False)
+
+
+async def test_the_last_response_reaches_a_slow_reader():
+    async with RacsRig(canned("key1", {"00B00000": "AB" * 65_000 + "9000"})) as rig:
+        client = await rig.connect()
+        client.writer.transport.pause_reading()
+        lines = ["POWERON key1", *["APDU key1 00B00000 APPEND"] * 6, "QUIT"]
+        client.send("\r\n".join(("BEGIN", *lines, "END", "")).encode())
+        await rig.until(lambda: not rig.server.sessions)
+        client.writer.transport.resume_reading()
+        answer = await client.rest()
+        assert answer.endswith(b"+012 008 QUIT\r\nEND\r\n")
+        assert len(answer) > 780_000
+
+
+async def test_a_client_that_does_not_read_the_end_is_dropped(monkeypatch):
+    monkeypatch.setattr(tls_stream, "LINGER_S", 0.05)
+    async with RacsRig(canned("key1", {"00B00000": "AB" * 65_000 + "9000"})) as rig:
+        client = await rig.connect()
+        client.writer.transport.pause_reading()
+        request = "\r\n".join(
+            ("BEGIN", "POWERON key1", *["APDU key1 00B00000 APPEND"] * 6, "END", "")
+        )
+        client.send(request.encode() * 20)
+        (connection,) = rig.server._connections
+        await rig.until(lambda: connection.stream.is_write_blocked)
+        rig.server.recheck(lambda _: True)
+        await rig.until(lambda: connection.stream._transport is None)
+        assert rig.holders.lock("key1").holder is None

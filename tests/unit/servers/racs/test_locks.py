@@ -96,6 +96,7 @@ async def test_a_command_that_runs_ends_before_its_element_is_taken_away():
         assert await first.block() == "BEGIN|+006 001 9000|END"
         assert await second.block() == "BEGIN|+008 002 key1 has been powered on|END"
         assert rig.card.power == ["on", "off", "on"]
+        assert await first.code("APDU key1 00B00000") == "-306"
         assert await first.code("APDU key1 00B00000") == "-706"
 
 
@@ -109,6 +110,8 @@ async def test_an_idle_holder_gives_way_to_who_waits_and_is_told():
         async with asyncio.timeout(5):
             await lock.acquire(claim)
         assert rig.card.power == ["on", "off"]
+        answer = await client.ask("APDU key1 00B00000")
+        assert answer == "-306 001 key1 has been taken away"
         assert await client.code("APDU key1 00B00000") == "-706"
         lock.release(claim, 0.0)
         assert await client.code("APDU key1 00B00000") == "-306"
