@@ -35,7 +35,6 @@ from iose.globalplatform.install import (
     RegistryUpdate,
     decode_install,
 )
-from iose.globalplatform.keys import KeySet
 from iose.globalplatform.life_cycle import LOCK_BIT, CardLifeCycle
 from iose.globalplatform.put_key import PutKey
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
@@ -159,8 +158,11 @@ class ContentCommands:
             raise StatusWordError(StatusWord.REFERENCED_DATA_NOT_FOUND)
         if len(keys.sets) == 1:
             raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED, "the last key set stays")
-        self._state.set_keys(keys.without(request.version))
+        rest, highest = keys.without(request.version), self._state.first_counter()
+        heir = rest.sets[0].version  # the highest counter there was stays on the card
+        self._state.set_keys(rest)
         self._state.set_counter(request.version, 0)
+        self._state.set_counter(heir, max(highest, self._state.counter(heir)))
         return CONFIRMED
 
     def _put_key(self, command: CommandApdu, channel: CardChannel) -> ResponseApdu:
@@ -176,12 +178,9 @@ class ContentCommands:
             raise StatusWordError(StatusWord.WRONG_DATA, "that key version is there already")
         if not request.replaces and len(keys.sets) == KEY_SET_LIMIT:
             raise StatusWordError(StatusWord.NOT_ENOUGH_MEMORY)
-        old = keys.find(request.replaces) if request.replaces else None
-        count = 0
-        if old is not None:
-            if _same_keys(self._crypto, old, new):
-                count = self._state.counter(old.version)  # no session may come twice
-            self._state.set_counter(old.version, 0)
+        count = self._state.first_counter()
+        if request.replaces:
+            self._state.set_counter(request.replaces, 0)
         self._state.set_counter(new.version, count)
         self._state.set_keys(keys.with_set(new, request.replaces))
         return ResponseApdu(request.answer())
@@ -216,7 +215,3 @@ class ContentCommands:
         if not personalising.take(StoreData.from_command(command)):
             self._personalising = personalising
         return ResponseApdu()
-
-
-def _same_keys(crypto: CryptoProvider, left: KeySet, right: KeySet) -> bool:
-    return crypto.constant_time_equal(left.enc + left.mac, right.enc + right.mac)

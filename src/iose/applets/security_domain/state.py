@@ -173,8 +173,18 @@ class DomainState:
         """Return the sequence counter of a key set: sessions it has opened."""
         return int.from_bytes(self.text(f"{Name.COUNTER}.{version:02X}"), "big")
 
+    def first_counter(self) -> int:
+        """Return where the counter of a new key set begins.
+
+        A computed challenge follows from keys and counter alone. Keys that come back would repeat
+        every session that was ever recorded: so no counter begins below the highest there was.
+        """
+        if self.variant.has_random_challenge:
+            return 0
+        return max(self.counter(keys.version) for keys in self.keys.sets)
+
     def set_counter(self, version: int, value: int) -> None:
-        """Set the sequence counter of a key set; 0 is that of a new one."""
+        """Set the sequence counter of a key set."""
         name = f"{Name.COUNTER}.{version:02X}"
         if value:
             self._store.put(name, value.to_bytes(SEQUENCE_SIZE, "big"))

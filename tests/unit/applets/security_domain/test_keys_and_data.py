@@ -34,6 +34,7 @@ from tests.support.probe import PROBE
 
 NEW = bytes(range(16))
 SCP02 = ScpVariant(2, 0x15)
+COMPUTED = [ScpVariant(3, 0x70), ScpVariant(3, 0x71), ScpVariant(2, 0x55)]
 
 
 @pytest.fixture
@@ -127,14 +128,51 @@ def test_keys_of_another_protocol_are_refused(card: ManagedCard, issuer: Issuer)
     assert issuer.status(request.to_command()) == "6A80"
 
 
-def test_new_keys_begin_with_a_new_counter_and_the_same_keys_do_not(
-    card: ManagedCard, issuer: Issuer
-):
-    assert issuer.status(put_key(issuer, 0x31, DEMO, replaces=0x30).to_command()) == "9000"
-    assert card.send("80CA00C100") == "C1030000019000"
-    issuer = Issuer(card, version=0x31).open()
-    assert issuer.status(put_key(issuer, 0x30, NEW, replaces=0x31).to_command()) == "9000"
-    assert card.send("80CA00C100") == "C1030000009000"
+@pytest.mark.parametrize("way", ["changed back", "deleted and put again", "a second version"])
+@pytest.mark.parametrize("variant", COMPUTED, ids=str)
+def test_keys_that_come_back_repeat_no_recorded_session(variant: ScpVariant, way: str):
+    card = ManagedCard(variant=variant)
+    issuer = Issuer(card).open()
+    assert issuer.status(put_key(issuer, 0x31).to_command()) == "9000"
+    victim = Issuer(card, key=NEW, version=0x31).select()
+    first = victim.host.initialize_update()
+    recorded = victim.host.authenticate(card.transmit(first))
+    assert card.transmit(recorded).status == 0x9000
+    issuer = Issuer(card).open()
+    match way:
+        case "changed back":
+            issuer = Issuer(card, key=NEW, version=0x31).open()
+            issuer.status(put_key(issuer, 0x31, DEMO, replaces=0x31).to_command())
+            issuer = Issuer(card, version=0x31).open()
+            assert issuer.status(put_key(issuer, 0x31, replaces=0x31).to_command()) == "9000"
+        case "deleted and put again":
+            assert issuer.status(DeleteKey(0x31).to_command()) == "9000"
+            assert issuer.status(put_key(issuer, 0x31).to_command()) == "9000"
+        case _:
+            assert issuer.status(put_key(issuer, 0x32).to_command()) == "9000"
+            first = replace(first, p1=0x32)
+    assert card.transmit(first).status == 0x9000
+    assert card.transmit(recorded).status == 0x6300
+    assert Issuer(card, key=NEW, version=first.p1).open()
+
+
+def test_the_highest_counter_outlives_its_key_set(card: ManagedCard, issuer: Issuer):
+    assert issuer.status(put_key(issuer, 0x31).to_command()) == "9000"
+    for _ in range(3):
+        Issuer(card, key=NEW, version=0x31).open()
+    issuer = Issuer(card).open()
+    assert card.send("80CA00C100") == "C1030000029000"
+    assert issuer.status(DeleteKey(0x31).to_command()) == "9000"
+    assert card.send("80CA00C100") == "C1030000049000"
+
+
+@pytest.mark.parametrize("variant", [ScpVariant(3, 0x60), SCP02], ids=str)
+def test_new_keys_begin_with_a_new_counter_where_challenges_are_random(variant: ScpVariant):
+    card = ManagedCard(variant=variant)
+    issuer = Issuer(card).open()
+    assert issuer.status(put_key(issuer, 0x31, replaces=0x30).to_command()) == "9000"
+    size = variant.counter_size
+    assert card.send("80CA00C100") == f"C1{size:02X}{bytes(size).hex()}9000"
 
 
 def test_a_key_set_is_deleted_and_the_last_one_stays(card: ManagedCard, issuer: Issuer):
