@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from typer import BadParameter
+
 from iose import tls
 from iose.applet_commands.key_pairs import KeySlot
 from iose.applet_commands.psk import ElementPsk
@@ -28,6 +30,9 @@ from iose.applets.tls_se.state import Profile, decode_settings
 from iose.bridge.client_hello import handshake_size, read_server_name
 from iose.bridge.stream import BridgeState, StreamBridge
 from iose.card.registry import Registry, RegistryEntry
+from iose.cli.card_files import read_fields
+from iose.cli.card_options import read_key_file
+from iose.cli.card_requests import parse_privileges
 from iose.client import commands
 from iose.client.attestation import Attestation, Evidence, Expectations
 from iose.client.attestation.authority import load_authority, load_authority_key
@@ -595,6 +600,24 @@ TARGETS: dict[str, Target] = {
         (CardManagementError,),
         (json.dumps(key_document(PUBLISHED_KEYS, ScpVariant(3, 0x70))).encode(),),
         ("client/card/key_files.py read_key_document",),
+    ),
+    "key file of a card, by its name": Target(
+        _file(read_key_file),
+        (CardManagementError, ConfigurationError),
+        (json.dumps(key_document(PUBLISHED_KEYS, ScpVariant(2, 0x15))).encode(),),
+        ("cli/card_options.py read_key_file", "cli/card_options.py read_small_file"),
+    ),
+    "file of an instance's secrets": Target(
+        _file(read_fields),
+        (ConfigurationError,),
+        (b'{"seid": "se-00000001", "sen": "key1.com", "user_pin": "22222222"}',),
+        ("cli/card_files.py read_fields",),
+    ),
+    "privileges on the command line": Target(
+        _text(parse_privileges),
+        (BadParameter,),
+        (b"04", b"040010", b"default selected,card_lock"),
+        ("cli/card_requests.py parse_privileges",),
     ),
     "production data of a card": Target(
         decode_production,
