@@ -31,6 +31,8 @@ from iose.wire.errors import DecodeError
 
 CONFIG: Final = "config.txt"
 USERS: Final = "users.txt"
+SUFFIX: Final = ".txt"
+ACCESS: Final = "se_default_access"
 CARDS: Final = "cardsn.txt"
 READERS: Final = "readersn.txt"
 NOT_POLICIES: Final = frozenset({CONFIG, USERS, CARDS, READERS, "type.txt", "atr.txt"})
@@ -57,7 +59,7 @@ _FILES: Final = {"cert_file": "certificate", "key_file": "key", "ca_file": "ca"}
 _KNOWN_APART: Final = frozenset(
     {
         *("server_port", "server_port2", "enable_racs", "enable_tls_se", "nb_session_max"),
-        *("se_default_access", "use_sen_as_cardsn", "cipher_list", "password", "gridhist"),
+        *(ACCESS, "use_sen_as_cardsn", "cipher_list", "password", "gridhist"),
         *("restricted_seid_list", "secure_element_index", "gridaid", "grid_first_slot"),
     }
 )
@@ -129,8 +131,12 @@ class _Importer:
         return ImportedConfig(toml, tuple(self._notes))
 
     def _note(self, text: str) -> None:
-        if text not in self._notes:
-            self._notes.append(text)
+        shown = "".join(
+            letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+            for letter in text
+        )  # a file's name may hold the end of a line, and what stands after it would be a rule
+        if shown not in self._notes:
+            self._notes.append(shown)
 
     # -- reading
 
@@ -160,7 +166,11 @@ class _Importer:
                 yield words
                 continue
             self._note(f"{name}: line {number} is too long or no text")
-            if name not in {CONFIG, USERS}:  # there a line that is left out may open something
+            if name == CONFIG:
+                yield [ACCESS, UNDECODED]  # it may have been what closes
+            elif name == USERS:
+                yield [words[0], UNDECODED]
+            else:  # a line that is left out may open something
                 yield [UNDECODED]
 
     def _read_settings(self) -> dict[str, list[str]]:
@@ -181,7 +191,7 @@ class _Importer:
         return settings
 
     def _read_access(self, settings: Mapping[str, list[str]]) -> AuthorAccess:
-        access = settings.get("se_default_access", [""])[0]
+        access = settings.get(ACCESS, [""])[0]
         if access != "yes":
             self._note(
                 "what no policy speaks of may not be selected; the published server, whatever "
@@ -190,6 +200,7 @@ class _Importer:
         users = parse_users(self._lines(USERS), self._note)
         seids = {seid for user in users for seid in user.seids or ()}
         policies = self._read_policies()
+        policies.update(dict.fromkeys(self._doubtful(seids - policies.keys())))
         names = {file for policy in policies.values() for _, file in _users_of(policy) if file}
         has_wide_user = any(user.seids is None for user in users)
         for seid in [seid for seid, policy in policies.items() if policy is None]:
@@ -203,17 +214,25 @@ class _Importer:
     def _read_policies(self) -> dict[str, tuple[PolicyLine, ...] | None]:
         policies: dict[str, tuple[PolicyLine, ...] | None] = {}
         for name in self._names():
-            seid = name.removesuffix(".txt")
+            seid = name[: -len(SUFFIX)]
             if name in NOT_POLICIES or name.startswith(NAME_FILE_PREFIX):
                 continue
-            if _is_seid(seid):
-                policies[seid] = parse_policy(name, self._lines(name), self._note)
-            else:
+            if not _is_seid(seid):
                 self._note(f"{name}: {seid} can be no SEID here")
+            elif name.endswith(SUFFIX):
+                policies[seid] = parse_policy(name, self._lines(name), self._note)
+            else:  # a policy on some systems, no policy on others
+                policies.setdefault(seid, None)
         return policies
 
+    def _doubtful(self, seids: set[str]) -> Iterator[str]:
+        """Yield the SEIDs without a policy that have one where the case of names is nothing."""
+        names = {name.lower() for name in self._names()}
+        return (seid for seid in sorted(seids) if f"{seid}{SUFFIX}".lower() in names)
+
     def _names(self) -> list[str]:
-        names = sorted(path.name for path in self._folder.glob("*.txt") if path.is_file())
+        files = (path.name for path in self._folder.iterdir() if path.is_file())
+        names = sorted(name for name in files if name.lower().endswith(SUFFIX))
         if len(names) > FILES_LIMIT:
             raise ConfigurationError(f"{self._folder} holds more than {FILES_LIMIT} files")
         return names
@@ -279,9 +298,9 @@ class _Importer:
 
     def _take_names(self, settings: Mapping[str, list[str]]) -> None:
         for name in self._names():
-            if not name.startswith(NAME_FILE_PREFIX):
+            if not name.startswith(NAME_FILE_PREFIX) or not name.endswith(SUFFIX):
                 continue
-            seid = name.removeprefix(NAME_FILE_PREFIX).removesuffix(".txt")
+            seid = name.removeprefix(NAME_FILE_PREFIX).removesuffix(SUFFIX)
             for words in self._lines(name)[:1]:
                 if _is_seid(seid) and UNDECODED not in words:
                     self._take_name(name, seid, words)
@@ -347,7 +366,8 @@ class _Importer:
 
 
 def _is_seid(text: str) -> bool:
-    return 0 < len(text) <= SEID_LIMIT and " " not in text and not GLOB & set(text)
+    is_word = text.isprintable() and " " not in text
+    return 0 < len(text) <= SEID_LIMIT and is_word and not GLOB & set(text)
 
 
 def _users_of(policy: tuple[PolicyLine, ...] | None) -> Iterator[tuple[str, str]]:

@@ -23,6 +23,7 @@ MASK_SIZE: Final = 4
 USER_WORDS: Final = 2
 POLICY_WORDS: Final = 3
 GLOB: Final = frozenset("*?[]")
+ISD_AIDS: Final = frozenset({"A000000151000000", "A000000003000000"})  # one to our rules
 NAME_PREFIXES: Final = ("sha256:", "psk:")  # what begins so is no common name in a rule of ours
 
 Note = Callable[[str], None]
@@ -81,19 +82,28 @@ def parse_users(lines: list[list[str]], note: Note) -> tuple[AuthorUser, ...]:
     users: dict[str, AuthorUser] = {}
     for words in lines:
         name, rest = words[0], words[1:]
-        if name in users:
-            note(f"users.txt: {name} stands there twice; the first line counts")
-        elif name.startswith(NAME_PREFIXES):
+        seids: tuple[str, ...] | None = ()
+        if name.startswith(NAME_PREFIXES):
             note(f"users.txt: {name} means something else in a rule; the user gets nothing")
         elif rest[:1] == [ALL]:
-            users[name] = AuthorUser(name, None)
+            seids = None
         elif not rest or not rest[0].isdecimal():
             note(f"users.txt: expected 'NAME COUNT SEID…' for {name}; the user gets nothing")
         else:
-            users[name] = AuthorUser(name, _counted(name, rest[0], rest[1:], note))
+            seids = _counted(name, rest[0], rest[1:], note)
+        if name in users:
+            note(f"users.txt: {name} stands there twice; what both lines give is given")
+            seids = _common(users[name].seids, seids)
+        users[name] = AuthorUser(name, seids)
     if len(users) > USERS_LIMIT:
         note(f"users.txt: the published server read {USERS_LIMIT} users, here are {len(users)}")
     return tuple(users.values())
+
+
+def _common(one: tuple[str, ...] | None, other: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return tuple(seid for seid in one if seid in other)
 
 
 def _counted(name: str, count: str, seids: list[str], note: Note) -> tuple[str, ...]:
@@ -132,7 +142,9 @@ def _policy_line(words: list[str]) -> PolicyLine | None:
         aid = words[0] if words[0] == DEFAULT else Aid.from_hex(words[0]).value.hex().upper()
     except DecodeError:
         return None
-    users = tuple((name, file) for name, _, file in (word.partition(":") for word in words[3:]))
+    users = tuple(
+        (name, file or mark) for name, mark, file in (w.partition(":") for w in words[3:])
+    )
     return PolicyLine(aid, words[1] == "yes", users)
 
 
@@ -199,6 +211,11 @@ def _openings(access: AuthorAccess, seid: str, user: str, note: Note) -> tuple[O
             else:
                 found[line.aid] = deny
             continue
+        if deny is not None:
+            # by a part of its name, or as the one of power on, an applet is selected unnamed
+            deny = tuple(
+                dict.fromkeys([*deny, *(one for named in found.values() for one in named)])
+            )
         if deny is not None and closed:
             note(
                 f"{seid}.txt: {user} may select anything but {', '.join(closed)}, which no rule "
@@ -207,17 +224,33 @@ def _openings(access: AuthorAccess, seid: str, user: str, note: Note) -> tuple[O
         elif deny is not None:
             found[ANY] = deny
         break
-    return tuple(found.items())
+    return tuple(_one_domain(found, closed, f"{seid}.txt: {user}", note).items())
+
+
+def _one_domain(
+    found: dict[str, tuple[str, ...]], closed: list[str], who: str, note: Note
+) -> dict[str, tuple[str, ...]]:
+    """Return the openings without a security domain that is closed by its other AID."""
+    opened = ISD_AIDS & found.keys()
+    if not opened or ANY in found:
+        return found
+    if ISD_AIDS.isdisjoint(closed):
+        if opened != ISD_AIDS:
+            note(f"{who} may select the issuer security domain by any of its AIDs, not by one")
+        return found
+    note(f"{who} may not select the issuer security domain: one of its AIDs is closed")
+    return {aid: deny for aid, deny in found.items() if aid not in ISD_AIDS}
 
 
 def _denied(line: PolicyLine, user: str, access: AuthorAccess) -> tuple[str, ...] | None:
     """Return what is denied to a user by a line that opens an AID; None where it does not."""
-    entry = next((file for name, file in line.users if name == user), None)
+    files = [file for name, file in line.users if name == user]
     if line.is_black:
-        return () if entry is None else None
-    if entry is None:
+        return None if files else ()
+    filters = [access.filters.get(file) if file else () for file in files]
+    if not filters or None in filters:
         return None
-    return access.filters.get(entry) if entry else ()
+    return tuple(dict.fromkeys(deny for one in filters for deny in one or ()))
 
 
 def _rules(

@@ -273,6 +273,93 @@ def test_any_printable_text_makes_a_readable_file(imported):
     assert rights(config) == [('"a\\ü😀', ('s"\\',), ("*",), ())]
 
 
+def test_the_name_of_a_file_cannot_become_a_rule(imported, tmp_path):
+    rule = '[[racs.rules]]\nuser = "*"\nelements = ["*"]\nverbs = ["*"]\naids = ["*"]'
+    (tmp_path / f"x\n{rule}\n#.txt").touch()
+    config, notes = imported()
+    assert rights(config) == []
+    assert "\\n[[racs.rules]]" in notes
+
+
+@pytest.mark.parametrize(
+    ("lines", "given"),
+    [
+        ("alice all\nalice 1 a", ("a",)),
+        ("alice 2 a b\nalice 2 b c", ("b",)),
+        ("alice 1 a\nalice x\n", None),
+        ("alice x\nalice all\n", None),
+        ("alice 1 a " + "x" * 1023 + "\nalice all", None),
+    ],
+)
+def test_a_user_who_stands_there_twice_has_what_every_line_gives(imported, lines, given):
+    found = rights(imported(users=lines)[0])
+    assert found == ([] if given is None else [("alice", given, ("*",), ())])
+
+
+@pytest.mark.parametrize(
+    ("lines", "aids"),
+    [
+        (b"se_default_access yes\nse_default_access no \0\n", ()),
+        (b"se_default_access yes\n\xff\n", ()),
+        (b"\xff\nse_default_access yes\n", ("*",)),
+    ],
+)
+def test_a_damaged_line_of_settings_may_be_the_one_that_closes(imported, lines, aids):
+    assert rights(imported(config=lines, users="alice 1 a")[0]) == [("alice", ("a",), aids, ())]
+
+
+@pytest.mark.parametrize("name", ["A.txt", "a.TXT", "users.txt", "sen_a.txt"])
+@pytest.mark.parametrize("access", ["yes", "no"])
+def test_a_policy_that_only_some_systems_find_closes_its_element(imported, tmp_path, name, access):
+    seid = {"users.txt": "USERS", "sen_a.txt": "sen_a"}.get(name, "a")
+    if name != "users.txt":
+        (tmp_path / name).write_text(f"{AID} no 1 alice\ndefault no 0")
+    config, notes = imported(config=f"se_default_access {access}\n", users=f"alice 1 {seid}")
+    assert rights(config) == [("alice", (seid,), (), ())]
+    assert f"nobody may select anything in {seid}" in notes
+
+
+def test_a_filter_holds_where_its_applet_is_selected_without_its_name(imported):
+    config, _ = imported(
+        users="alice 1 a\n",
+        a=f"{AID} no 1 alice:filter.txt\ndefault no 1 alice\n",
+        filter="FFFF0000 00200000\n",
+    )
+    assert rights(config) == [("alice", ("a",), (AID, "*"), ("FFFF0000:00200000",))]
+
+
+@pytest.mark.parametrize(
+    ("users", "aids", "denied"),
+    [
+        ("alice:one.txt alice:two.txt", (AID,), ("FFFF0000:00200000", "00FF0000:00D80000")),
+        ("alice alice:one.txt", (AID,), ("FFFF0000:00200000",)),
+        ("alice alice:none.txt", (), ()),
+        ("alice:", (), ()),
+    ],
+)
+def test_every_filter_of_a_user_holds(imported, users, aids, denied):
+    config, _ = imported(
+        users="alice 1 a\n",
+        a=f"{AID} no 2 {users}\ndefault no 0\n",
+        one="FFFF0000 00200000\n",
+        two="00FF0000 00D80000\n",
+    )
+    assert rights(config) == [("alice", ("a",), aids, denied)]
+
+
+def test_a_security_domain_that_is_closed_by_one_aid_is_closed_by_the_other(imported):
+    config, notes = imported(
+        config="se_default_access no\n",
+        users="alice 1 a\nbob 1 a\n",
+        a=f"{ISD} no 2 alice bob\nA000000151000000 yes 1 alice\n{AID} no 1 alice\n",
+    )
+    assert rights(config) == [
+        ("alice", ("a",), (AID,), ()),
+        ("bob", ("a",), (ISD, "A000000151000000"), ()),
+    ]
+    assert "a.txt: alice may not select the issuer security domain" in notes
+
+
 @pytest.mark.parametrize("missing", ["config.txt", "users.txt"])
 def test_a_directory_without_the_two_files_is_refused(tmp_path, missing):
     for name in {"config.txt", "users.txt"} - {missing}:
