@@ -50,7 +50,8 @@ def run(*, config: ConfigOption) -> None:
 
     async def announce(running: supervisor.Supervisor) -> None:
         depot = running.depot
-        logs.log_ready(running.addresses, len(depot.records), depot.repeated_sens())
+        racs = running.addresses_of("racs")
+        logs.log_ready(running.addresses, racs, len(depot.records), depot.repeated_sens())
 
     service.serve_node(
         settings,

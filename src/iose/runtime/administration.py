@@ -64,6 +64,7 @@ class Administration:
         names: NameRegister,
         now: Callable[[], datetime] = wall_clock,
     ) -> None:
+        self._is_stopping = False
         self._settings = settings
         self._pki = folder / PKI_FOLDER
         trust = self._load_trust(settings)
@@ -102,10 +103,12 @@ class Administration:
         await self._racsl.start(listeners["racsl"])
 
     async def stop(self) -> None:
-        """Let requests end, then sessions; close the audit log."""
-        await self._http.stop()
-        await self._racsl.stop()
-        await self._server.stop()
+        """Let requests end, then sessions; close the audit log. A second call does that alone."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            await self._http.stop()
+            await self._racsl.stop()
+            await self._server.stop()
         await self._audit.close()
 
     def refresh(self, elements: Iterable[RacsElement]) -> None:

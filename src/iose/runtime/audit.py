@@ -91,16 +91,18 @@ class FileAuditLog:
 
     async def close(self) -> None:
         """Write what waits and a line that says so, and let the folder go."""
-        if self._thread is None:
+        thread = self._thread
+        if thread is None:
             return
         with suppress(AuditError):
             await self._append({"kind": "stop"})
         with self._wake:
             self._is_closing = True
             self._wake.notify()
-        await asyncio.to_thread(self._thread.join)
-        self._thread = None
-        self._files.close()
+        await asyncio.to_thread(thread.join)
+        if self._thread is not None:  # another call may have been quicker
+            self._thread = None
+            self._files.close()
 
     @property
     def head(self) -> Head:

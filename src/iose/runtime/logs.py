@@ -75,9 +75,9 @@ def redirect_stderr(settings: LogSettings) -> None:
     os.close(descriptor)
 
 
-def log_ready(front: list[str], elements: int, repeated_sens: list[str]) -> None:
+def log_ready(front: list[str], racs: list[str], elements: int, repeated_sens: list[str]) -> None:
     """Log that a node is ready: where it listens, not how its elements are reached."""
-    log.info("node.ready", front=front, elements=elements)
+    log.info("node.ready", front=front, racs=racs, elements=elements)
     for sen in repeated_sens:
         log.error("element.repeated_name", sen=sen)
 

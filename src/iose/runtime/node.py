@@ -92,7 +92,9 @@ class Node:
                 raise ConfigurationError(f"unknown operation {op!r}")
 
     async def stop(self) -> None:
-        """Give the hosts up; what was held loses its power."""
+        """End what drains no more, and give the hosts up; what was held loses its power."""
+        if self._administration is not None:
+            await self._administration.stop()
         for link in self._links:
             await link.stop()
 

@@ -415,6 +415,36 @@ def test_after_a_power_cut_every_answered_intent_is_there(tmp_path: Path, size: 
     assert verify_log(tmp_path).problems == ()
 
 
+@pytest.mark.parametrize("step", ["fsync", "ftruncate", "write"])
+def test_a_power_cut_in_the_middle_of_a_recovery_is_recovered_from(written, monkeypatch, step):
+    content = lines(written)
+    rewrite(written, [*content[:4], b"\0" * 50, b"\n", *content[6:]])
+
+    def cut(*_arguments: object) -> None:
+        raise PowerCut
+
+    monkeypatch.setattr(audit_module.os, step, cut)
+    files = FileAuditLog(written)._files
+    with pytest.raises(PowerCut):
+        files.append([{"kind": "start"}])
+    if files._file is not None:
+        files.close()
+    monkeypatch.undo()
+    play(written, act)
+    assert lines(written)[:4] == content[:4]
+    assert verify_log(written).problems == ()
+    assert any(path.read_bytes().endswith(content[-1]) for path in written.glob("torn-*"))
+
+
+def test_two_ends_at_once_are_one(tmp_path: Path):
+    async def scenario(log: FileAuditLog) -> None:
+        await asyncio.gather(log.close(), log.close())
+
+    play(tmp_path, scenario)
+    assert kinds(tmp_path)[0] == "start"
+    assert verify_log(tmp_path).problems == ()
+
+
 def test_long_texts_of_clients_are_cut(tmp_path: Path):
     play(tmp_path, lambda log: log.intend(event("X" * 9000, seid="é\n" * 9000)))
     entry = next(entry for entry in read_entries(tmp_path) if entry["kind"] == "intent")

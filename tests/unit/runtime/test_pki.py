@@ -13,7 +13,10 @@ from iose.crypto.x509 import KeyKind, Usage
 from iose.runtime import pki as pki_module
 from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError
+from iose.runtime.folder import DataFolder
+from iose.runtime.own_authority import has_trust
 from iose.runtime.pki import Pki, wall_clock
+from iose.runtime.racs_settings import RacsSettings
 from tests.support.certificates import request
 from tests.support.peers import require_peer
 
@@ -230,3 +233,35 @@ def test_a_cut_first_start_leaves_no_half_made_authority(tmp_path, monkeypatch, 
     pki.ensure(HOSTS)
     assert states(pki) == [("iose node", "valid"), ("operator", "valid")]
     assert not (tmp_path / ".pki.new").exists()
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_a_cut_revocation_leaves_the_old_list_or_the_new_one(pki: Pki, monkeypatch, part: float):
+    before = crl(pki)
+
+    def cut(path: Path, content: bytes) -> None:
+        path.with_name(f".{path.name}.new").write_bytes(content[: int(len(content) * part)])
+        raise PowerCut
+
+    monkeypatch.setattr(pki_module, "write_private", cut)
+    with pytest.raises(PowerCut):
+        pki.revoke("operator")
+    monkeypatch.undo()
+    assert crl(pki) == before
+    pki.revoke("operator")
+    assert len(crl(pki).revoked) == 1
+
+
+def test_a_full_disk_stops_no_node_whose_certificates_are_there(pki: Pki, monkeypatch):
+    folder, racs = DataFolder(pki.path.parent), RacsSettings()
+    assert has_trust(folder, racs)
+    assert not has_trust(folder, RacsSettings(legacy_rsa_kx=True))
+    monkeypatch.setattr(pki_module, "write_private", _full_disk)
+    with pytest.raises(ConfigurationError, match="No space"):
+        pki.ensure(("more.example",))
+    assert facts(pki, "node.pem").hosts == HOSTS
+    assert has_trust(folder, racs)
+
+
+def _full_disk(path: Path, _content: bytes) -> None:
+    raise OSError(28, "No space left on device", str(path))
