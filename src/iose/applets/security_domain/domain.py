@@ -181,13 +181,9 @@ class SecurityDomainApplet:
         except SecureChannelError:
             self._end()
             raise StatusWordError(StatusWord.SECURITY_STATUS_NOT_SATISFIED) from None
-        try:
-            response = self._carry_out(plain, channel)
-            self._state.store.commit()
-        except StatusWordError as refusal:
-            channel.wrap(ResponseApdu(status=refusal.status))  # the host counts answers, too
-            raise
-        return channel.wrap(response)
+        response = self._carry_out(plain, channel)
+        self._state.store.commit()
+        return channel.wrap(response)  # refusals are not protected
 
     def _carry_out(self, command: CommandApdu, channel: CardChannel) -> ResponseApdu:
         if command.ins == Ins.GET_DATA:
