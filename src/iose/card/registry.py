@@ -152,11 +152,16 @@ class Registry:
         return next((entry for entry in self.entries if entry.aid == aid), None)
 
     def matching(self, prefix: bytes) -> Sequence[RegistryEntry]:
-        """Return the selectable instances whose AID begins so (ISO/IEC 7816-4 §12.2.3)."""
+        """Return the selectable instances whose AID begins so (ISO/IEC 7816-4 §12.2.3).
+
+        The whole AID of an instance means that one alone: not a longer one that came before it,
+        nor one that would take its place while it is locked.
+        """
         is_in_use = self.card_state not in OUT_OF_USE
+        whole = tuple(entry for entry in self.entries if entry.aid.value == prefix)
         return [
             entry
-            for entry in self.entries
+            for entry in whole or self.entries
             if entry.aid.value.startswith(prefix)
             and entry.is_selectable
             and (is_in_use or entry.is_domain)

@@ -174,6 +174,23 @@ def test_an_instance_may_wait_before_it_is_selectable(card: ManagedCard, loaded:
     assert loaded.status(MakeSelectable(GONE).to_command()) == "6A88"
 
 
+@pytest.mark.parametrize("is_locked", [False, True])
+def test_a_whole_aid_never_selects_a_longer_one_that_came_first(
+    card: ManagedCard, loaded: Issuer, *, is_locked: bool
+):
+    longer = Aid(NOTE.value + b"\x00")
+    loaded.install(longer, b"impostor")
+    loaded.install(NOTE, b"wanted")
+    if is_locked:
+        loaded.status(SetStatus(StatusScope.APPLICATIONS, 0x80, NOTE).to_command())
+    card.send("0070000001")
+    assert card.send("01" + SELECT_NOTE[2:]) == ("6A82" if is_locked else "9000")
+    if not is_locked:
+        assert card.send("01" + READ[2:]) == b"wanted".hex().upper() + "9000"
+    assert card.send(f"01A4040006{NOTE.value[:-1].hex()}") == "9000"
+    assert card.send("01" + READ[2:]) == b"impostor".hex().upper() + "9000"
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
