@@ -157,14 +157,19 @@ class DomainManagement:
             self._card.channels.drop(aid)
 
     def receiver(self, aid: Aid) -> DataReceiver:
-        """Return the instance that takes data of STORE DATA.
+        """Return the instance that takes data of STORE DATA, deselected and without memory.
+
+        Blocks of a sequence that was cut must not become part of the next one.
 
         Raises:
             StatusWordError: 6A88 no such instance; 6985 it is locked, or takes no data.
         """
         entry = self._application(aid)
+        if entry.life_cycle & LOCK_BIT:
+            raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
+        self._card.channels.drop(aid)
         applet = self._card.instance(aid).applet
-        if entry.life_cycle & LOCK_BIT or not isinstance(applet, DataReceiver):
+        if not isinstance(applet, DataReceiver):
             raise StatusWordError(StatusWord.CONDITIONS_NOT_SATISFIED)
         return applet
 

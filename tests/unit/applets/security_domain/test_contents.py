@@ -421,6 +421,26 @@ def test_stored_data_reach_the_instance_and_outlive_the_power(card: ManagedCard,
     assert loaded.status(StoreData(0, b"more", is_last=True).to_command()) == "6A80"
 
 
+def test_blocks_of_a_sequence_that_was_cut_are_no_part_of_the_next_one(
+    card: ManagedCard, loaded: Issuer
+):
+    loaded.install()
+    for _ in range(2):
+        loaded.status(InstallForPersonalization(NOTE).to_command())
+        assert loaded.status(StoreData(0, b"old", is_last=False).to_command()) == "9000"
+    loaded.status(InstallForPersonalization(NOTE).to_command())
+    assert loaded.status(StoreData(0, b"new", is_last=True).to_command()) == "9000"
+    assert card.store.contents[f"{NOTE}/object/note"] == b"new"
+
+
+def test_an_instance_that_is_personalised_is_deselected_first(card: ManagedCard, loaded: Issuer):
+    loaded.install()
+    card.send("0070000001")
+    assert card.send("01" + SELECT_NOTE[2:]) == "9000"
+    assert loaded.status(InstallForPersonalization(NOTE).to_command()) == "9000"
+    assert card.send("01" + READ[2:]) == "6999"
+
+
 def test_data_that_the_instance_refuses_are_forgotten(card: ManagedCard, loaded: Issuer):
     loaded.install()
     loaded.status(InstallForPersonalization(NOTE).to_command())
