@@ -60,6 +60,7 @@ class RacsConnection:
             log.warning("racs.refused", peer=self.stream.peer, error=str(error))
             self.stream.close()
             return
+        self._server.recognise(self)
         self._session = self._server.open_session(identity, self.stream.peer, "racs", self.end)
         if self._session is None:
             self.stream.close()

@@ -105,6 +105,7 @@ class HttpConnection:
             log.warning("racs.refused", peer=self.stream.peer, error=str(error))
             self.stream.close()
             return
+        self._server.recognise(self)
         self._arm_timer()
 
     def data_received(self, data: bytes) -> None:

@@ -198,6 +198,7 @@ class RacslConnection(asyncio.Protocol):
     # --- the session --------------------------------------------------------------------------
 
     def _open(self, identity: str) -> None:
+        self._server.recognise(self)
         self._seid = self._listener.seids.get(identity, "")
         user = psk_user(identity)
         self._session = self._server.open_session(user, self._peer, PLANE, self._end)

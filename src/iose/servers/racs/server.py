@@ -116,6 +116,7 @@ class RacsServer:
         self._opened = 0
         self._per_user: Counter[str] = Counter()
         self._connections: dict[PlaneConnection, None] = {}
+        self._strangers: dict[PlaneConnection, None] = {}  # in their handshakes, the oldest first
         self._tasks: set[asyncio.Task[None]] = set()
         self._holds: dict[Hold, RacsSession] = {}
         self._watch: asyncio.TimerHandle | None = None
@@ -225,15 +226,31 @@ class RacsServer:
         return task
 
     def add_connection(self, connection: PlaneConnection) -> bool:
-        """Count a connection, unless there are too many."""
-        if self.is_draining or len(self._connections) >= self.config.session_limit:
+        """Count a connection, unless there are too many.
+
+        The oldest one that has not shown who it is makes room: a handshake is short, and who
+        only knocks must not keep administrators out.
+        """
+        if self.is_draining:
             return False
+        if len(self._connections) >= self.config.session_limit:
+            oldest = next(iter(self._strangers), None)
+            if oldest is None:
+                return False
+            oldest.abort()
+            self.remove_connection(oldest)
         self._connections[connection] = None
+        self._strangers[connection] = None
         return True
+
+    def recognise(self, connection: PlaneConnection) -> None:
+        """Note that a connection has shown who it is."""
+        self._strangers.pop(connection, None)
 
     def remove_connection(self, connection: PlaneConnection) -> None:
         """Forget a connection that is over."""
         self._connections.pop(connection, None)
+        self._strangers.pop(connection, None)
 
     def open_session(
         self, identity: Identity, peer: str, plane: str, on_end: Callable[[str], None]

@@ -285,3 +285,22 @@ async def test_a_client_that_does_not_read_the_end_is_dropped(monkeypatch):
         rig.server.recheck(lambda _: True)
         await rig.until(lambda: connection.stream._transport is None)
         assert rig.holders.lock("key1").holder is None
+
+
+async def test_who_only_knocks_keeps_nobody_out():
+    async with RacsRig(session_limit=3) as rig:
+        client = await rig.connect()
+        await client.ask("LIST")
+        knocking = []
+        for count in range(2, 8):
+            knocking.append(await asyncio.open_connection(*rig.server.addresses[0]))
+            wanted = min(count, 3)
+            await rig.until(lambda wanted=wanted: rig.server.snapshot().connections == wanted)
+        late = await rig.connect()
+        assert await late.code("LIST") == "+004"
+        assert await client.code("LIST") == "+004"
+        async with asyncio.timeout(PATIENCE_S):
+            with suppress(ConnectionError):
+                assert await knocking[0][0].read() == b""
+        for _, writer in knocking:
+            writer.transport.abort()
