@@ -34,11 +34,13 @@ def client_of(pki: Pki, *, certificate: str = "user") -> ssl.SSLContext:
     return context
 
 
-def meet(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+def meet(
+    server: ssl.SSLContext, client: ssl.SSLContext, session: ssl.SSLSession | None = None
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
     """Return both ends of a finished handshake."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     far = server.wrap_bio(up, down, server_side=True)
-    near = client.wrap_bio(down, up, server_hostname="localhost")
+    near = client.wrap_bio(down, up, server_hostname="localhost", session=session)
     for side in (near, far) * 4:
         with suppress(ssl.SSLWantReadError):
             side.do_handshake()
@@ -91,6 +93,17 @@ def test_no_session_is_resumed_by_a_ticket(pki: Pki):
     far.write(b"hello")
     assert near.read(5) == b"hello"
     assert near.session is None or not near.session.has_ticket
+
+
+def test_who_resumes_a_session_of_tls_1_2_is_known_and_can_be_found_revoked(pki: Pki):
+    server, client = context_of(pki), client_of(pki)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    _, near = meet(server, client)
+    far, again = meet(server, client, near.session)
+    assert far.getpeercert(binary_form=True) == der(pki)
+    assert again.version() == "TLSv1.2"
+    pki.revoke("operator")
+    assert revocations(pki).is_revoked(far.getpeercert(binary_form=True))
 
 
 def test_rsa_alone_needs_an_rsa_certificate(pki: Pki):
