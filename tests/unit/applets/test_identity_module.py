@@ -34,6 +34,7 @@ HMAC = "008500021E14" + "0B" * 20 + "084869205468657265"
 HMAC_ANSWER = "B0344C61D8DB38535CA8AFCEAF0BF12B881DC200C9833DA726E9376C2E32CFF7"
 HARDENED = Setting.HARDENED
 COMPATIBLE = Setting.COMPATIBLE
+HANDSHAKES = f"{TLS_IM_AID}/object/handshakes"
 GENERATOR = (
     "046B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296"
     "4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5"
@@ -514,9 +515,30 @@ def test_the_limit_counts_what_the_same_card_asks_for():
         shared.handshake_secret(bytes(32))
 
 
-def test_a_handshake_is_counted_before_its_secret_leaves():
+class WatchingCrypto:
+    """Primitives that note what is in a store when an HMAC is made."""
+
+    def __init__(self, made: Module) -> None:
+        self.made = made
+        self.seen: list[bytes | None] = []
+
+    def hmac(self, *given: object) -> bytes:
+        self.seen.append(self.made.store.contents.get(HANDSHAKES))
+        return CRYPTO.hmac(*given)
+
+
+def test_a_handshake_is_counted_before_its_secret_is_made():
     made = verified(handshake_limit=9)
     writes = made.store.writes
+    watching = made.applet._context.crypto = WatchingCrypto(made)
     made.apdu(DERIVE)
+    assert watching.seen == [b"\x00\x00\x00\x01"]
     assert made.store.writes == writes + 1
-    assert made.store.contents[f"{TLS_IM_AID}/object/handshakes"] == b"\x00\x00\x00\x01"
+
+
+def test_a_new_limit_begins_with_all_its_handshakes():
+    made = verified(handshake_limit=1, is_final=False)
+    assert made.apdus(DERIVE, DERIVE) == [DERIVE_ANSWER + "9000", "6985"]
+    again = ModulePersonalisation(handshake_limit=2)
+    made.applet.receive_data(again.encode(), is_last=True)
+    assert made.apdus(DERIVE, DERIVE, DERIVE) == [DERIVE_ANSWER + "9000"] * 2 + ["6985"]

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A TLS-SE applet whose PSK is in an identity module of the same card."""
 
+from dataclasses import replace
+
 import pytest
 
 from iose.applets.tls_im import TLS_IM_AID, ModulePersonalisation
 from iose.applets.tls_se import TLS_SE_AID, CommandSet, Flag, Limits, Settings, Wire, read_secrets
 from iose.applets.tls_se.personalisation import Personalisation
+from iose.card.registry import REGISTRY_NAME, Registry
+from iose.globalplatform.life_cycle import ApplicationLifeCycle
 from iose.iso7816.aid import Aid
 from iose.iso7816.status import StatusWord
 from iose.tls import PreSharedKey
@@ -78,6 +82,28 @@ def test_a_module_that_does_not_serve_ends_the_session_before_it_begins(module, 
     ended = StatusWord.TLS_CLOSED if settings.is_hardened else StatusWord.TLS_ERROR
     assert client.status == ended
     assert client.received == b""
+    assert not made.faults
+
+
+@pytest.mark.parametrize("life_cycle", [ApplicationLifeCycle.LOCKED, None])
+def test_a_module_locked_or_deleted_in_mid_life_serves_no_more(life_cycle):
+    made = element()
+    assert connected(made).status == StatusWord.TLS_OPEN
+    stored = made.store.contents[REGISTRY_NAME]
+    registry = Registry.decode(stored)
+    entry = registry.find(TLS_IM_AID)
+    if life_cycle is None:
+        registry = registry.without(TLS_IM_AID)
+    else:
+        registry = registry.with_entry(replace(entry, life_cycle=life_cycle))
+    for contents, status in (
+        (registry.encode(), StatusWord.TLS_CLOSED),
+        (stored, StatusWord.TLS_OPEN),
+    ):
+        made.card.power_off()
+        made.store.contents[REGISTRY_NAME] = contents
+        made.card.power_on()
+        assert connected(made).status == status
     assert not made.faults
 
 

@@ -169,19 +169,27 @@ def test_each_session_opens_and_closes_the_module_again(store):
     assert reader.log.count("on") == reader.log.count("off") == 2
 
 
-def test_the_module_is_open_before_the_element_is_called_and_closed_before_it_answers(store):
+def test_the_module_is_open_before_the_element_is_called_and_closed_before_we_finish(store):
     log = []
     reader = RecordingReader(log=log)
 
     class Element(ScriptedElement):
         async def open_link(self, host, port, timeout_s):
             log.append("call")
-            return await super().open_link(host, port, timeout_s)
+            link = await super().open_link(host, port, timeout_s)
+            send = link.send
+
+            async def noted(data, timeout_s):
+                log.append("send")
+                await send(data, timeout_s)
+
+            link.send = noted
+            return link
 
     element = dial(Element(DEMO_PSK), store, CardModule(reader, b"0000"))
     element.open()
     assert [entry[:6] for entry in log] == [
-        *("on", "00A404", "002000", "call", "008500", "008500", "off"),
+        *("on", "00A404", "002000", "call", "008500", "send", "008500", "off", "send"),
     ]
 
 
@@ -562,6 +570,19 @@ def test_a_pin_that_was_refused_is_forgotten(store, monkeypatch):
     with pytest.raises(CredentialsError, match="no PIN is kept for the module"):
         dial(ScriptedElement(DEMO_PSK), store, None)
     assert sum(entry.startswith("0020") for entry in reader.log) == 1
+
+
+def test_the_server_of_a_module_keeps_no_session_of_ours_between_handshakes(store, monkeypatch):
+    store.save(Credential(TARGET.address, module=RACS))
+    made = []
+
+    def make(*_, **options):
+        made.append(options)
+        return RecordingReader()
+
+    monkeypatch.setattr("iose.transport.racs_client.RacsReader", make)
+    dial(ScriptedElement(DEMO_PSK), store, None).open()
+    assert made == [{"keeps_session": False}]
 
 
 def test_a_pin_that_was_refused_is_forgotten_for_every_element_of_that_module(store, monkeypatch):
