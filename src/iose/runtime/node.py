@@ -197,35 +197,42 @@ class Node:
         return {}
 
     def _routes(self, current: RoutingTable | None) -> list[ElementRoute]:
-        """Return a route for each element with a name; who has a name keeps it.
+        """Return a route for each name of an element; who has a name keeps it.
 
-        An element that got the name of another one, by its own administrator, is left out and
-        the log says so: the other one is not to suffer.
+        Where nobody has it yet, an element's own name and the aliases configured for it go before
+        the name of an instance, which whoever manages the contents of an element chose. What got
+        the name of another one is left out and the log says so: the other one is not to suffer.
         """
         owners = {route.sen.lower(): route.seid for route in current.routes} if current else {}
-        wanted = [route for link, info in self._elements() for route in self._routes_of(link, info)]
-        wanted.sort(key=lambda route: owners.get(route.sen.lower()) != route.seid)
+        named = [route for link, info in self._elements() for route in self._own_route(link, info)]
+        more = [route for link, info in self._elements() for route in self._more_routes(link, info)]
+        aliases = {alias.lower(): route.seid for route in named for alias in route.aliases}
+        wanted = [*((route, {}) for route in named), *((route, aliases) for route in more)]
+        wanted.sort(key=lambda one: owners.get(one[0].sen.lower()) != one[0].seid)
         routes: dict[str, ElementRoute] = {}
-        for route in wanted:
-            if (name := route.sen.lower()) in routes:
-                log.error("element.repeated_name", seid=route.seid, sen=route.sen)
+        for route, reserved in wanted:
+            name, seid = route.sen.lower(), route.seid
+            is_kept_for_others = seid not in (reserved.get(name, seid), owners.get(name))
+            if name in routes or is_kept_for_others:
+                log.error("element.repeated_name", seid=seid, sen=route.sen)
                 continue
             routes[name] = route
         return list(routes.values())
 
-    def _routes_of(self, link: ElementHostLink, info: ElementInfo) -> Iterator[ElementRoute]:
-        """Give the route of an element's name, and one for each more instance in it."""
-        settings = self._settings_of(info)
-        if not settings.is_enabled:
-            return
-        name = self._name_of(info)
-        reader = link.reader(info.seid)
-        if name is not None and name.is_served:
+    def _own_route(self, link: ElementHostLink, info: ElementInfo) -> Iterator[ElementRoute]:
+        """Give the route of an element's name, if it has one."""
+        settings, name = self._settings_of(info), self._name_of(info)
+        if settings.is_enabled and name is not None and name.is_served:
             start = start_sequence(Aid.from_hex(name.aid) if name.aid else None)
+            reader = link.reader(info.seid)
             yield ElementRoute(info.seid, name.sen, reader, settings.aliases, start)
+
+    def _more_routes(self, link: ElementHostLink, info: ElementInfo) -> Iterator[ElementRoute]:
+        """Give a route for each more instance of an element."""
         for one in info.instances:
-            if one.sen:
-                yield ElementRoute(info.seid, one.sen, reader, (), start_sequence(Aid(one.aid)))
+            if one.sen and self._settings_of(info).is_enabled:
+                start = start_sequence(Aid(one.aid))
+                yield ElementRoute(info.seid, one.sen, link.reader(info.seid), (), start)
 
     def _name_of(self, info: ElementInfo) -> GivenName | None:
         given = {} if self._names is None else self._names.given

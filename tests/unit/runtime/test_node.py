@@ -189,6 +189,42 @@ def test_every_instance_of_an_element_is_served_by_its_name_after_a_select(tmp_p
     run(tmp_path, scenario, 1)
 
 
+@pytest.mark.parametrize("name", ["KEY1.com", "ALIAS.com"])
+def test_a_new_instance_takes_no_name_of_another_element(tmp_path, impatient, name: str):
+    async def scenario(node, present, arguments) -> None:
+        thief, owner = Rack(a="key2.com"), Rack(b="key1.com")
+        thief.infos[0] = replace(thief.infos[0], instances=instances(x=name))
+        await present.start(0, thief)
+        await present.start(1, owner)
+        await node.handle("start", arguments)
+        for _ in range(2):
+            table = node._front.table
+            assert {route.sen: route.seid for route in table.routes} == {
+                "key2.com": "se-a",
+                "key1.com": "se-b",
+            }
+            assert table.find("key1.com") is table.find("alias.com")
+            await node.handle("refresh", {})
+
+    run(tmp_path, scenario, 2, element={"key1.com": {"aliases": ["alias.com"]}})
+
+
+def test_an_instance_keeps_its_name_when_an_element_takes_it_later(tmp_path, impatient):
+    async def scenario(node, present, arguments) -> None:
+        rack = Rack(a="key1.com", b="key2.com")
+        rack.infos[1] = replace(rack.infos[1], instances=instances(x="more.com"))
+        await present.start(0, rack)
+        await node.handle("start", arguments)
+        rack.infos[0] = replace(rack.infos[0], sen="more.com")
+        await node.handle("refresh", {})
+        assert {sen: route.seid for sen, route in routes_of(node).items()} == {
+            "key2.com": "se-b",
+            "more.com": "se-b",
+        }
+
+    run(tmp_path, scenario, 1)
+
+
 def test_a_name_given_over_racs_replaces_the_own_one_and_null_takes_it_away(tmp_path, impatient):
     async def scenario(node, present, arguments) -> None:
         await present.start(0, Rack(a="key1.com", b="key2.com"))
