@@ -2,6 +2,7 @@
 """Who gets in, for how long, how many at once, and what one client may cost (racs.md §2, §11)."""
 
 import asyncio
+import socket
 import ssl
 from contextlib import suppress
 
@@ -182,7 +183,7 @@ async def test_a_client_that_is_far_ahead_is_not_read():
         client = await rig.connect()
         await client.ask("POWERON key1")
         gate.clear()
-        client.send(b"BEGIN\r\nAPDU key1 00B00000\r\nEND\r\n" + b"// filler\r\n" * 2_000_000)
+        client.send(b"BEGIN\r\nAPDU key1 00B00000\r\nEND\r\n" + b"// filler\r\n" * 200_000)
         (connection,) = rig.server._connections
         await rig.until(lambda: connection.stream._is_paused)
         assert AHEAD_LIMIT < connection._machine.buffered < 2 * AHEAD_LIMIT + 65_536
@@ -304,3 +305,21 @@ async def test_who_only_knocks_keeps_nobody_out():
                 assert await knocking[0][0].read() == b""
         for _, writer in knocking:
             writer.transport.abort()
+
+
+async def test_all_addresses_are_listened_on_or_none():
+    async with RacsRig() as rig:
+        taken = rig.server.addresses[0]
+        other = RacsRig(listen=(("127.0.0.1", 0), taken))
+        with pytest.raises(OSError, match="in use"):
+            await other.server.start()
+        assert other.server.addresses == ()
+
+
+async def test_bound_sockets_are_served():
+    async with RacsRig(listen=()) as rig:
+        listener = socket.create_server(("127.0.0.1", 0))
+        address = listener.getsockname()
+        await rig.server.start([listener])
+        assert rig.server.addresses == (address,)
+        assert await (await rig.connect()).code("LIST") == "+004"
