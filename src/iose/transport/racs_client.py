@@ -71,7 +71,7 @@ class RacsReader:
         self._atr = Atr(sen.encode() if is_se_name(sen) else b"").encode()
         self._keeps_session = keeps_session
         self._link: RacsLink | None = None
-        self._is_held = False
+        self._holder: RacsConnection | None = None
 
     @property
     def name(self) -> str:
@@ -94,34 +94,38 @@ class RacsReader:
         Raises:
             TransportError: The server is not there, or refuses; ``RacsRefusedError`` says why.
         """
-        if self._is_held:
+        if self._holder is not None:
             raise TransportError(self.name, "the element is held by another connection")
-        self._is_held = True
+        connection = self._holder = RacsConnection(self)
         is_on = False
         try:
             await self._power_on()
             is_on = True
         finally:
             if not is_on:
-                self._is_held = False
+                self._holder = None
                 await self._end_session()
-        return RacsConnection(self)
+        return connection
+
+    def is_held_by(self, connection: "RacsConnection") -> bool:
+        """Say whether a connection is the one that powered the element on last."""
+        return self._holder is connection
 
     async def close(self) -> None:
         """End the TLS session, which lets the element go; never raises."""
-        self._is_held = False
+        self._holder = None
         link, self._link = self._link, None
         if link is not None:
             await link.close()
 
     async def let_go(self) -> None:
         """Power the element off; never raises."""
-        if self._link is not None:
-            try:
-                await self.ask(f"SHUTDOWN {self.seid}")
-            except TransportError:  # the end of the session does the same
-                await self.close()
-        self._is_held = False
+        try:
+            await self.ask(f"SHUTDOWN {self.seid}")
+        except TransportError:  # the end of the session does the same
+            await self.close()
+        finally:
+            self._holder = None
         await self._end_session()
 
     async def ask(self, line: str) -> StatusLine:
@@ -220,8 +224,9 @@ class RacsConnection:
 
     async def close(self) -> None:
         """Power the element off and let it go; never raises."""
-        if self._is_open:
-            self._is_open = False
+        is_ours = self._is_open and self._reader.is_held_by(self)
+        self._is_open = False
+        if is_ours:
             await self._reader.let_go()
 
     async def _drain(self, command: CommandApdu) -> ResponseApdu:
@@ -267,7 +272,7 @@ class RacsConnection:
             raise CardRemovedError(self._reader.name, str(error)) from error
 
     def _check_open(self) -> None:
-        if not self._is_open:
+        if not self._is_open or not self._reader.is_held_by(self):
             raise TransportError(self._reader.name, "the connection is closed")
 
 

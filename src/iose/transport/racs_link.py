@@ -17,6 +17,7 @@ from typing import Final
 
 from iose.crypto.errors import CryptoError
 from iose.crypto.x509 import Usage, decode_certificate
+from iose.protocols.racs.errors import RacsPeerError
 from iose.protocols.racs.response import RacsRequest, RacsResponse, ResponseParser
 from iose.transport.errors import (
     CardRemovedError,
@@ -35,6 +36,9 @@ READ_SIZE: Final = 65_536
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 LEGACY_CIPHER: Final = "AES128-GCM-SHA256"  # static RSA: no forward secrecy
 
+_MAYBE_DONE: Final = "the request may have been obeyed"
+_NO_ANSWER: Final = f"the server closed the session without an answer; {_MAYBE_DONE}"
+_NOT_SENT: Final = "the server closed the session; nothing more was sent"
 _CERTIFICATE_ALERTS: Final = ("certificate", "unknown ca", "access denied")
 _REFUSED_HINT: Final = "is the node running, and is this its RACS port?"
 _CHAIN_HINT: Final = "take ca.pem from that node: --pki DIR"
@@ -101,12 +105,18 @@ class RacsLink:
         return not self._writer.is_closing() and not self._reader.at_eof()
 
     async def open(self) -> None:
-        """Connect; a server may still refuse our certificate when the first request is sent.
+        """Connect when there is no session; our certificate may still be refused at a request.
 
         Raises:
             NoReaderError: Nothing answers there, it is not the right server, or it refused us.
             TransportTimeoutError: The handshake takes too long.
         """
+        async with self._lock:
+            if not self.is_open:
+                self.abort()  # one that the server has ended
+                await self._connect()
+
+    async def _connect(self) -> None:
         endpoint = self.endpoint
         context = _client_context(endpoint)
         try:
@@ -137,7 +147,7 @@ class RacsLink:
         Raises:
             LocalProtocolError: The request would overrun the published server, which this is said
                 to be; nothing was sent.
-            CardRemovedError: The session is over; whether the request was obeyed is not known.
+            CardRemovedError: The session is over; the message says whether the request was sent.
             TransportTimeoutError: No response in time; the session is closed.
             RacsPeerError: The server does not speak RACS; the session is closed.
         """
@@ -147,8 +157,11 @@ class RacsLink:
                 raise CardRemovedError(self.endpoint.address, "the session is closed")
             is_answered = False
             try:
+                await self._check_silence(self._reader)
                 self._writer.write(data)  # in one TLS record when it fits
                 response = await self._response(self._reader)
+                if response.name not in {"", request.name} or not self._parser.is_idle:
+                    raise RacsPeerError("the server answers what it was not asked")
                 is_answered = True
             finally:
                 if not is_answered:  # a late answer would be taken for the next one
@@ -204,6 +217,27 @@ class RacsLink:
         certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
         return certificate
 
+    async def _check_silence(self, reader: asyncio.StreamReader) -> None:
+        """Check that nothing came since the last response; it would be taken for the next one.
+
+        Raises:
+            CardRemovedError: The server has ended the session.
+            RacsPeerError: It says more than it was asked.
+        """
+        try:
+            async with asyncio.timeout(0):
+                data = await reader.read(READ_SIZE)
+        except TimeoutError:
+            return
+        except OSError as error:
+            fault = _session_error(self.endpoint, error, _NOT_SENT)
+            raise fault from error
+        if not data:
+            raise CardRemovedError(self.endpoint.address, _NOT_SENT, hint=_CLOSED_HINT)
+        self._parser.receive_data(data)  # an END that comes late
+        if not self._parser.is_idle:
+            raise RacsPeerError("the server answers what it was not asked")
+
     async def _response(self, reader: asyncio.StreamReader) -> RacsResponse:
         parser = self._parser
         try:
@@ -215,10 +249,11 @@ class RacsLink:
                         parser.end_failure()
         except TimeoutError:
             raise TransportTimeoutError(
-                self.endpoint.address, f"no response within {self.endpoint.answer_s:g} s"
+                self.endpoint.address,
+                f"no response within {self.endpoint.answer_s:g} s; {_MAYBE_DONE}",
             ) from None
         except OSError as error:
-            fault = _session_error(self.endpoint, error)
+            fault = _session_error(self.endpoint, error, _NO_ANSWER)
             raise fault from error
         return response
 
@@ -231,9 +266,7 @@ class RacsLink:
         if not self._parser.is_unfinished_failure:
             data = await reader.read(READ_SIZE)
             if not data:
-                raise CardRemovedError(
-                    self.endpoint.address, "the server closed the session", hint=_CLOSED_HINT
-                )
+                raise CardRemovedError(self.endpoint.address, _NO_ANSWER, hint=_CLOSED_HINT)
             return data
         try:
             async with asyncio.timeout(SILENCE_S):
@@ -300,11 +333,9 @@ def _connect_error(endpoint: RacsEndpoint, error: OSError) -> TransportError:
     return NoReaderError(endpoint.address, f"cannot connect: {reason}", hint=_REFUSED_HINT)
 
 
-def _session_error(endpoint: RacsEndpoint, error: OSError) -> TransportError:
+def _session_error(endpoint: RacsEndpoint, error: OSError, message: str) -> TransportError:
     found = _alert_error(endpoint, error) if isinstance(error, ssl.SSLError) else None
-    return found or CardRemovedError(
-        endpoint.address, "the server closed the session", hint=_CLOSED_HINT
-    )
+    return found or CardRemovedError(endpoint.address, message, hint=_CLOSED_HINT)
 
 
 def _alert_error(endpoint: RacsEndpoint, error: ssl.SSLError) -> TransportError | None:

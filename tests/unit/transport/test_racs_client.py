@@ -2,6 +2,7 @@
 """The RACS link and reader against the strict twin of the published server."""
 
 import asyncio
+import contextlib
 import dataclasses
 import ssl
 
@@ -396,6 +397,100 @@ def test_a_server_that_speaks_something_else_is_told_from_a_refusal(folder):
     asyncio.run(main())
 
 
+LISTED = b"BEGIN\r\n+004 001 key1 \r\nEND\r\n"
+
+
+def answering(folder, *answers, first=b""):
+    """Return what two LIST requests come to when a server gives these answers, one by one."""
+
+    async def main():
+        async def serve(reader, writer):
+            writer.write(first)
+            for answer in answers:
+                await reader.readuntil(b"END\r\n")
+                writer.write(answer)
+            await reader.read()
+            writer.close()
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "server.pem", folder / "server.key")
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        link = RacsLink(endpoint(folder, server.sockets[0].getsockname()[1], is_legacy=False))
+        await link.open()
+        if first and not link._reader._buffer:
+            await link._reader._wait_for_data("test")
+        found = []
+        for _ in range(2):
+            try:
+                found.append((await link.request(LIST)).last.text)
+            except (RacsPeerError, CardRemovedError) as error:
+                found.append(type(error))
+        is_open = link.is_open
+        await link.close()
+        server.close()
+        return found, is_open
+
+    return asyncio.run(main())
+
+
+def test_answers_that_were_asked_for_are_taken(folder):
+    assert answering(folder, LISTED, LISTED) == (["key1 ", "key1 "], True)
+
+
+@pytest.mark.parametrize(
+    "more", [LISTED, b"BEGIN\r\n", b"BEG", b"END\r\n", b"+006 001 9000\r\n", b"\0"]
+)
+def test_an_answer_with_more_behind_it_ends_the_session(folder, more):
+    found, is_open = answering(folder, LISTED + more, LISTED)
+    assert (found, is_open) == ([RacsPeerError, CardRemovedError], False)
+
+
+@pytest.mark.parametrize("first", [LISTED, b"BEGIN\r\n", b"END\r\n"])
+def test_an_answer_before_its_request_ends_the_session(folder, first):
+    found, is_open = answering(folder, first=first)
+    assert (found, is_open) == ([RacsPeerError, CardRemovedError], False)
+
+
+def test_the_answer_to_another_request_ends_the_session(folder):
+    found, is_open = answering(folder, LISTED.replace(b"BEGIN", b"BEGIN other"))
+    assert (found, is_open) == ([RacsPeerError, CardRemovedError], False)
+
+
+def test_an_end_that_comes_late_is_no_answer(folder):
+    unended = b"BEGIN\r\n-911 001 no name\r\n"
+    found, is_open = answering(folder, unended, b"END\r\n" + LISTED)
+    assert (found, is_open) == (["no name", "key1 "], True)
+
+
+def test_whether_a_request_was_sent_is_told_when_a_session_ends(folder):
+    async def work(server, where):
+        link = RacsLink(where)
+        await link.open()
+        server.cut()
+        with contextlib.suppress(OSError):
+            await link._reader._wait_for_data("test")
+        with pytest.raises(CardRemovedError, match="nothing more was sent"):
+            await link.request(LIST)
+        await link.open()
+        server.twin.visible = lambda _: server.cut() or []
+        with pytest.raises(CardRemovedError, match="may have been obeyed"):
+            await link.request(LIST)
+        assert not link.is_open
+
+    run(work, folder)
+
+
+def test_tasks_that_open_at_once_share_a_session(folder):
+    async def work(server, where):
+        link = RacsLink(where)
+        await asyncio.gather(link.open(), link.open())
+        found = await asyncio.gather(link.request(LIST), link.request(LIST))
+        await link.close()
+        return server.sessions, len(found)
+
+    assert run(work, folder) == (1, 2)
+
+
 # --- the reader -----------------------------------------------------------------------------
 
 
@@ -476,6 +571,40 @@ def test_a_session_that_ends_under_a_connection_is_a_card_removed(folder):
         await connection.close()
         connection = await reader.connect()
         await connection.close()
+        await reader.close()
+
+    run(work, folder)
+
+
+def test_a_reader_whose_farewell_was_cancelled_can_be_used_again(folder):
+    async def work(_, where):
+        reader = RacsReader(where, "key1")
+        connection = await reader.connect()
+        sent = asyncio.Event()
+        reader._link._writer.write = lambda _: sent.set()
+        task = asyncio.create_task(connection.close())
+        await sent.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await (await reader.connect()).close()
+        await reader.close()
+
+    run(work, folder)
+
+
+def test_a_connection_of_before_leaves_the_next_one_alone(folder):
+    async def work(server, where):
+        reader = RacsReader(where, "key1")
+        old = await reader.connect()
+        await reader.close()
+        new = await reader.connect()
+        with pytest.raises(TransportError, match="closed"):
+            await old.transmit(SELECT)
+        await old.close()
+        assert server.twin.elements[0].log[-1] == "on"
+        assert (await new.transmit(SELECT)).status == 0x9000
+        await new.close()
         await reader.close()
 
     run(work, folder)

@@ -179,8 +179,9 @@ class ResponseParser:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing of a response has come since the last one."""
-        return self._name is None and not self._buffer
+        """Whether nothing has come after the last response taken, but an END that is late."""
+        is_between = self._name is None and not self._responses
+        return is_between and (self._may_end_late or not self._buffer)
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the server, any split.

@@ -110,6 +110,8 @@ def test_a_parser_says_when_nothing_is_under_way():
         parser.receive_data(part)
         assert not parser.is_idle
     parser.receive_data(b"\r\n")
+    assert not parser.is_idle
+    parser.next_response()
     assert parser.is_idle
 
 
