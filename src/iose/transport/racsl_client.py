@@ -47,6 +47,7 @@ DEFAULT_IDENTITY: Final = "Client_identity"
 DEFAULT_LIMITS: Final = ApduLimits()
 HANDSHAKE_S: Final = 10.0
 ANSWER_S: Final = 60.0
+CLOSE_S: Final = 1.0
 READ_SIZE: Final = 65_536
 _PSK_HINT: Final = "check the PSK, its identity and the name"
 
@@ -225,7 +226,7 @@ class RacslConnection:
 
 
 class _Link:
-    """One TLS session, a line at a time."""
+    """One TLS session, a line at a time; tasks that share it wait for each other."""
 
     def __init__(self, endpoint: RacslEndpoint) -> None:
         self.endpoint = endpoint
@@ -233,6 +234,7 @@ class _Link:
         self._engine = ClientEngine(ClientConfig(_ENGINE, key, server_name=endpoint.sen))
         self._lines = RacslLines()
         self._answers: list[str] = []
+        self._lock = asyncio.Lock()
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -267,10 +269,15 @@ class _Link:
             CardRemovedError: The session is over, or the answer is none.
             TransportTimeoutError: No answer in time.
         """
+        async with self._lock:
+            return await self._ask(command)
+
+    async def _ask(self, command: RacslCommand) -> RacslAnswer:
         if self._writer is None:
             raise CardRemovedError(self.endpoint.address, "the session is closed")
         is_answered = False
         try:
+            await self._check_silence()
             self._engine.send_data(encode_command(command))
             await self._within(self._until(lambda: bool(self._answers)), self.endpoint.answer_s)
             answer = decode_answer(self._answers.pop(0))
@@ -286,11 +293,13 @@ class _Link:
         """Say goodbye."""
         if self._writer is not None:
             self._engine.close()
-            with suppress(OSError):
-                self._writer.write(self._engine.data_to_send())
-                self._writer.close()
-                await self._writer.wait_closed()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            with suppress(OSError, TransportTimeoutError):
+                writer.write(self._engine.data_to_send())
+                writer.close()
+                await self._within(writer.wait_closed(), CLOSE_S)
+                return
+            writer.transport.abort()
 
     def abort(self) -> None:
         """End the session at once."""
@@ -303,15 +312,32 @@ class _Link:
             if self._reader is None or self._writer is None:
                 raise CardRemovedError(self.endpoint.address, "the session is closed")
             self._writer.write(self._engine.data_to_send())
-            try:
-                data = await self._reader.read(READ_SIZE)
-            except OSError:
-                data = b""
-            if not data:
-                raise CardRemovedError(self.endpoint.address, "the server closed the session")
-            self._take(data)
+            self._take(await self._some(self._reader))
         if self._writer is not None:
             self._writer.write(self._engine.data_to_send())
+
+    async def _check_silence(self) -> None:
+        """Check that no line came unasked; it would be taken for the answer to the next command.
+
+        Raises:
+            CardRemovedError: The session is over.
+            RacsPeerError: There is such a line.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                if self._reader is not None:
+                    self._take(await self._some(self._reader))
+        if self._answers:
+            raise RacsPeerError("the server answers what it was not asked")
+
+    async def _some(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            data = await reader.read(READ_SIZE)
+        except OSError:
+            data = b""
+        if not data:
+            raise CardRemovedError(self.endpoint.address, "the server closed the session")
+        return data
 
     def _take(self, data: bytes) -> None:
         try:

@@ -65,6 +65,27 @@ def test_a_batch_is_drained_and_stops_at_the_first_unexpected_status():
     run(work, ChunkCard(0x9F).process)
 
 
+def test_tasks_that_share_a_connection_wait_for_each_other():
+    async def work(_, reader):
+        connection = await reader.connect()
+        commands = (bytes.fromhex("00A4040006010203040500"), bytes.fromhex("00EE0000"))
+        answers = await asyncio.gather(*map(connection.transmit_raw, commands))
+        assert answers == [b"\x90\x00", b"\x6d\x00"]
+        await connection.close()
+
+    run(work)
+
+
+def test_a_line_nobody_asked_for_is_no_answer():
+    async def work(board, reader):
+        board.answers.append(b"OK\r\n9000\r\n")
+        connection = await reader.connect()
+        with pytest.raises(CardRemovedError):
+            await connection.transmit(SELECT)
+
+    assert run(work).said == ["on"]
+
+
 def test_a_reset_is_off_and_on():
     async def work(_, reader):
         connection = await reader.connect()

@@ -84,8 +84,11 @@ class RacslLines:
             RacsPeerError: A line is too long, or not printable ASCII; the stream is lost.
         """
         self._buffer += data
-        *whole, rest = self._buffer.split(b"\n")
-        self._buffer = bytearray(rest)
+        whole: list[bytearray] = []
+        rest = self._buffer
+        if b"\n" in data:  # else each byte of a long line would copy it
+            *whole, rest = self._buffer.split(b"\n")
+            self._buffer = rest
         if any(len(line) > self._limit for line in (*whole, rest)):
             self._buffer.clear()
             raise RacsPeerError(f"a line is longer than {self._limit} bytes")
