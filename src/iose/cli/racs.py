@@ -19,7 +19,6 @@ from iose.client.racs import BlockingRacsClient, ElementName
 from iose.globalplatform.status import explain
 from iose.iso7816.apdu import ResponseApdu
 from iose.iso7816.status import StatusWord, StatusWordError
-from iose.transport.errors import TransportError
 from iose.transport.racs_client import RacsEndpoint
 from iose.wire.errors import IoseError
 
@@ -244,8 +243,9 @@ def _powered(client: BlockingRacsClient, element: str) -> Iterator[str]:
     try:
         yield seid
     finally:
-        with suppress(TransportError):  # the end of the session does the same
-            client.shutdown(seid)
+        if client.is_open:  # by another session, it would be taken from who holds it by now
+            with suppress(IoseError):  # the end of the session does the same
+                client.shutdown(seid)
 
 
 def _exchange(

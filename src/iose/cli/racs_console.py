@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from iose.cli.output import ExitStatus, error_document, print_error, print_json
+from iose.cli.output import ExitStatus, error_document, print_error, print_json, warn
 from iose.cli.racs_access import with_server
 from iose.client.racs import BlockingRacsClient
 from iose.client.racs_script import COMMENT, read_script
@@ -61,6 +61,7 @@ def shell(endpoint: RacsEndpoint) -> None:
                 if not is_typed:
                     raise
                 print(file=sys.stderr)
+                warn("the request may have been obeyed; its session is over, all it held is off")
 
 
 @with_server

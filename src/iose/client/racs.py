@@ -57,8 +57,12 @@ class RacsClient:
         Raises:
             TransportError: The server is not there, is another, or refuses us.
         """
-        if not self._link.is_open:
-            await self._link.open()
+        await self._link.open()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the session goes on, as far as is known; a request would open another."""
+        return self._link.is_open
 
     async def close(self) -> None:
         """End the session; elements it holds lose their power."""
@@ -183,6 +187,8 @@ class RacsClient:
     async def _send(self, line: str) -> StatusLine:
         await self.open()
         response = await self._link.request(RacsRequest((line,)))
+        if response.failure is not None and self.endpoint.is_legacy:
+            await self._link.settle()  # a command it does not know ends its session
         return succeeded(self.endpoint.address, response)
 
     async def __aenter__(self) -> Self:
@@ -207,6 +213,11 @@ class BlockingRacsClient:
     def __init__(self, endpoint: RacsEndpoint) -> None:
         self._client = RacsClient(endpoint)
         self._runner = asyncio.Runner()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the session goes on, as far as is known; a request would open another."""
+        return self._client.is_open
 
     def open(self) -> None:
         """Open the session when there is none."""

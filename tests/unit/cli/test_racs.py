@@ -16,7 +16,7 @@ from iose.runtime.errors import ConfigurationError
 from iose.transport.errors import NoCardError
 from tests.support.certificates import issue, make_authority
 from tests.support.racs_cards import ChunkCard, element
-from tests.support.racs_twin import Twin, serving
+from tests.support.racs_twin import Closed, Twin, serving
 
 SELECT = "00A4040006010203040500"
 
@@ -269,6 +269,39 @@ def test_the_shell_talks_with_a_person(racs, monkeypatch):
     assert "POWERON SEID" in out
     assert out.endswith("BEGIN RACS-Console\n+002 001 0.3\nEND\n")
     assert "line 1 is END" in err
+
+
+def test_an_element_that_another_session_has_by_now_is_left_alone(racs, twin):
+    element = twin.elements[1]
+
+    def cut(_):
+        element.holder = "another session"
+        raise Closed
+
+    element.process = cut
+    status, _, err = racs("apdu", "tls1", SELECT)
+    assert (status, element.holder) == (1, "another session")
+    assert "may have been obeyed" in err
+
+
+def test_an_interrupt_while_waiting_tells_what_is_lost(racs, monkeypatch, twin):
+    typed = iter(["POWERON key1", "", "LIST", "", "quit"])
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    def interrupt(_):
+        monkeypatch.undo()
+        monkeypatch.setattr("builtins.input", lambda _: next(typed))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("builtins.input", lambda _: next(typed))
+    monkeypatch.setattr("iose.cli.racs_console._print_response", interrupt)
+    status, _, err = racs("shell")
+    assert status == 0
+    assert "all it held is off" in err
 
 
 def test_the_published_server_needs_legacy(folder, twin, capsys):

@@ -11,7 +11,7 @@ from iose.transport.errors import NoReaderError, RacsRefusedError
 from iose.wire.errors import DecodeError, LocalProtocolError
 from tests.support.certificates import issue, make_authority
 from tests.support.racs_cards import ChunkCard, element
-from tests.support.racs_twin import Twin, serving
+from tests.support.racs_twin import Twin, TwinSession, serving
 
 SELECT = bytes.fromhex("00A4040006010203040500")
 
@@ -90,6 +90,16 @@ def test_a_session_that_has_ended_is_opened_again_by_the_next_request(endpoint):
         assert [one.last.text for one in client.run_script(["BEGIN", "QUIT", "END"])]
         client.open()
         assert client.list() == ("key1",)
+
+
+def test_names_come_from_a_server_whose_session_ends_at_an_unknown_command(
+    endpoint, twin, monkeypatch
+):
+    monkeypatch.delattr(TwinSession, "_do_get_sen")
+    twin.elements.append(element(ChunkCard(), "key2"))
+    with BlockingRacsClient(endpoint) as client:
+        assert list(client.names()) == [("key1", None), ("key2", None)]
+        assert not client.is_open
 
 
 def test_names_with_blanks_are_not_sent(endpoint, twin):
