@@ -89,7 +89,7 @@ class SqliteStore:
             raise StoreError(f"{self._path.name}: an object is damaged") from error
 
     def write(self, changes: Mapping[str, bytes | None]) -> None:
-        """Apply all changes or none, durable on return; None removes an object.
+        """Apply all changes or none, durable on return; None removes an object, traces included.
 
         Raises:
             StoreError: The medium is full or broken; nothing was written.
@@ -110,6 +110,16 @@ class SqliteStore:
             with suppress(sqlite3.Error):  # most failures have ended the transaction already
                 connection.execute("ROLLBACK")
             raise StoreError(f"{self._path.name}: {error}") from error
+        if removed:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Fold the log into the file and empty it: both still hold what was removed.
+
+        A store may stay open for days. On a full disk that waits for the next time.
+        """
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Fold the log into the file and let it go; the store is of no more use."""

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -232,7 +232,7 @@ def test_a_log_torn_at_any_place_leaves_a_state_that_was(path: Path, key: bytes 
     store = SqliteStore(path, key=key)
     states = [{}]
     for number in range(5):
-        store.write({"a": bytes((number,)), f"b{number}": b"x", f"b{number - 2}": None})
+        store.write({"a": bytes((number,)), f"b{number}": b"x", f"b{number - 2}": b"y"})
         states.append(store.load())
     log = path.with_name("element.db-wal").read_bytes()
     torn = path.with_name("torn.db")
@@ -297,6 +297,15 @@ def test_removed_values_do_not_stay_in_the_file(path: Path):
     fill(path, {"a": b"a value to look for"})
     fill(path, {"a": None})
     assert b"a value to look for" not in path.read_bytes()
+
+
+def test_removed_values_are_in_no_file_of_a_store_that_stays_open(path: Path):
+    with closing(SqliteStore(path)) as store:
+        store.write({"secret": b"a removed secret", "more": b"kept"})
+        store.write({"secret": None, "more": b"changed"})
+        for file in path.parent.iterdir():
+            assert b"a removed secret" not in file.read_bytes(), file
+        assert store.load() == {"more": b"changed"}
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,13 @@ from iose.globalplatform.life_cycle import NO_PRIVILEGES, Privilege
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.protocols.host_frames import ElementInstance
-from iose.runtime.compose import TlsSeMaker, build_card, card_packages
+from iose.runtime.compose import (
+    TlsSeMaker,
+    build_card,
+    card_packages,
+    draw_instance_secrets,
+    encode_instance,
+)
 from iose.runtime.elements.owner import ElementPlan
 from iose.runtime.elements.record import COPY_NAME, MARK_NAME, ElementRecord, Mark
 from iose.runtime.entropy import OsRng
@@ -225,6 +231,32 @@ def test_an_instance_is_personalised_over_the_domain(managed: Managed):
     assert store[f"{SECOND}/object/seid"] == SEID.encode()
     assert store[f"{TLS_SE_AID}/object/seid"] == managed.seid.encode()
     assert managed.node.secrets(managed.seid)["instances"][0]["psk"] == "55" * 32
+
+
+def test_a_deleted_instance_leaves_no_trace_in_the_files_of_its_element(
+    node: LocalNode, managed: Managed
+):
+    drawn = draw_instance_secrets()
+    parameters, content = encode_instance("more.com", managed.seid, drawn)
+    install = InstallForInstall(PACKAGE, TLS_SE_AID, SECOND, parameters=parameters)
+    requests = [install, InstallForPersonalization(SECOND), *store_blocks(content, 200)]
+    assert {managed.session.send(request) for request in requests} == {"9000"}
+    file = node.folder.store(managed.seid)
+
+    def found() -> list[str]:
+        files = [one.read_bytes() for one in file.parent.glob(f"{file.name}*")]
+        wanted = {
+            "psk": bytes.fromhex(drawn["psk"]),
+            "guest PSK": bytes.fromhex(drawn["guest_psk"]),
+            "user PIN": drawn["user_pin"].encode(),
+            "administrator PIN": drawn["admin_pin"].encode(),
+            "names": f"{SECOND}/".encode(),
+        }
+        return [name for name, value in wanted.items() if any(value in one for one in files)]
+
+    assert len(found()) == 5
+    assert managed.session.send(Delete(SECOND)) == "9000"
+    assert found() == []  # though the element is in use
 
 
 def test_the_identity_module_is_loaded_and_its_pins_given_to_the_owner(managed: Managed):
