@@ -13,6 +13,7 @@ SOURCES = {
     "H": "tests/unit/servers/test_element_host.py",
     "R": "tests/interop/front/test_real_elements.py",
     "O": "tests/interop/front/test_openssl.py",
+    "A": "tests/unit/servers/racs/test_locks.py",
 }
 
 
@@ -21,7 +22,7 @@ def test_every_row_names_tests_that_exist():
     rows = [row for row in rows if not row.startswith("| fault")]
     assert len(rows) > 30
     for row in rows:
-        named = re.findall(r"([FLHRO]) `(test_\w+)`", row)
+        named = re.findall(r"([FLHROA]) `(test_\w+)`", row)
         assert named or "test_tls_front.py" in row, row
         for letter, name in named:
             source = (REPOSITORY / SOURCES[letter]).read_text()
