@@ -110,7 +110,9 @@ def install(  # noqa: PLR0913  # every option of the command line
     target: TargetArgument,
     package: Annotated[str, typer.Argument(help="tls-se, tls-im, or a .cap FILE.")],
     *,
-    aid: Annotated[str | None, typer.Option("--aid", help="AID of the instance.")] = None,
+    aid: Annotated[
+        str | None, typer.Option("--aid", help="AID of the instance; else a free one.")
+    ] = None,
     sen: Annotated[
         str | None, typer.Option("--sen", help="TLS server name of a tls-se instance.")
     ] = None,
@@ -152,7 +154,8 @@ def install(  # noqa: PLR0913  # every option of the command line
     )
 
     async def plan(manager: CardManager) -> Plan:
-        return plan_installation(await manager.inventory(), request, manager.channel.block_size)
+        inventory = await manager.inventory()
+        return plan_installation(inventory, request(inventory), manager.channel.block_size)
 
     change = CardChange(options, reader, [options.card_keys()], plan)
     change.run(is_yes=yes, is_dry=dry_run, as_json=as_json)

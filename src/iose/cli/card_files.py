@@ -22,12 +22,12 @@ class SecretFile:
     Attributes:
         path: The file.
         content: Its fields.
-        save: Writes it, durably and of mode 0600; None when it is there.
+        is_written: Whether it is there, of a run that was cut.
     """
 
     path: Path
-    content: dict[str, str] = field(repr=False)
-    save: Callable[[], None] | None = None
+    content: Mapping[str, str] = field(repr=False)
+    is_written: bool
 
 
 def secret_file(
@@ -48,11 +48,10 @@ def secret_file(
     if path.exists():
         found = read_fields(path)
         check_purpose(path, found, purpose, drawn)
-        return SecretFile(path, found)
+        return SecretFile(path, found, is_written=True)
     if not path.parent.is_dir():
         raise ConfigurationError(f"there is no folder {path.parent}")
-    content = {**purpose, **drawn}
-    return SecretFile(path, content, lambda: write_fields(path, content))
+    return SecretFile(path, {**purpose, **drawn}, is_written=False)
 
 
 def read_fields(path: Path) -> dict[str, str]:

@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the words of a command line to what is asked of a card: package, AID, secrets, new keys."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import typer
 
-from iose.cli.card_files import SecretFile, check_purpose, read_fields, secret_file, write_fields
+from iose.cli.card_files import (
+    SecretFile,
+    check_purpose,
+    read_fields,
+    secret_file,
+    write_fields,
+)
 from iose.cli.card_options import parse_version, read_key_file, read_small_file
 from iose.client.cap_file import CAP_SIZE_LIMIT, read_cap
 from iose.client.card.channel import CardChannel
 from iose.client.card.installation import InstallationRequest, PersonalisationData
+from iose.client.card.inventory import CardInventory
 from iose.client.card.key_change import draw_keys, next_version, plan_key_change
 from iose.client.card.key_files import CardKeys, key_document, read_key_document
 from iose.client.card.plan import Plan
@@ -33,6 +41,7 @@ from iose.runtime.packages import ShippedPackage, shipped_packages
 from iose.wire.errors import DecodeError
 
 CARD_FIELD: Final = "card"
+AID_FIELD: Final = "aid"
 SERVER_MODULE: Final = "tls_se"
 SHIPPED_HINT: Final = "packages of ours are tls-se and tls-im; any other is named by its .cap file"
 PRIVILEGE_SIZES: Final = (2, 6)  # hex digits
@@ -64,7 +73,8 @@ def resolve(name: str, *, is_package: bool = False) -> Aid:
         return Aid.from_hex(name)
     except DecodeError as error:
         raise typer.BadParameter(
-            f"{name!r} is neither tls-se, tls-im nor an AID: {error}"
+            f"{name!r} is neither tls-se, tls-im nor an AID ({error}): 'iose card list' shows the "
+            "AIDs on a card, and the file of an instance's secrets holds its own"
         ) from None
 
 
@@ -78,12 +88,13 @@ def installation(  # noqa: PLR0913  # what the command line says of one
     privileges: str,
     is_default: bool,
     params: str | None,
-) -> InstallationRequest:
-    """Return what is to be on the card.
+) -> Callable[[CardInventory], InstallationRequest]:
+    """Return what tells, of a card's contents, what is to be on it.
 
     Args:
         package: Name of one of ours, or a CAP file.
-        aid: AID of the instance; None for that of the applet.
+        aid: AID of the instance; None for that in the file of a cut run, else for the applet's,
+            or where that is taken and ours is personalised, the first free one after it.
         sen: TLS server name; for a TLS-SE instance, and only there.
         seid: SEID that a TLS-SE instance states.
         secrets_out: File for the secrets of a personalised instance.
@@ -101,22 +112,21 @@ def installation(  # noqa: PLR0913  # what the command line says of one
         granted |= Privilege.DEFAULT_SELECTED
     shipped = shipped_packages().get(package)
     instance = None if aid is None else resolve(aid)
-    parameters = _hex(params or "")
-    personalisation = None
+    if shipped is not None and params is None:
+        secrets = _Secrets(shipped, instance, sen, seid, secrets_out)
+        return partial(secrets.request, package, granted)
+    if sen is not None or secrets_out is not None:
+        raise typer.BadParameter(
+            "--sen and --secrets-out are for tls-se and tls-im without --params"
+        )
     if shipped is None:
         load_file, module = _foreign(Path(package), instance)
     else:
         load_file, module = shipped.load_file, shipped.applet_aid
-    if shipped is not None and params is None:
-        chosen = instance or module
-        parameters, personalisation = _personalised(shipped, chosen, sen, seid, secrets_out)
-    elif sen is not None or secrets_out is not None:
-        raise typer.BadParameter(
-            "--sen and --secrets-out are for tls-se and tls-im without --params"
-        )
-    return InstallationRequest(
-        load_file, module, instance or module, package, granted, parameters, personalisation
+    request = InstallationRequest(
+        load_file, module, instance or module, package, granted, _hex(params or "")
     )
+    return lambda _inventory: request
 
 
 def parse_privileges(text: str) -> Privilege:
@@ -239,28 +249,78 @@ def _foreign(path: Path, instance: Aid | None) -> tuple[LoadFile, Aid]:
     )
 
 
-def _personalised(
-    shipped: ShippedPackage, aid: Aid, sen: str | None, seid: str, secrets_out: Path | None
-) -> tuple[bytes, PersonalisationData]:
-    if secrets_out is None:
-        raise typer.BadParameter("--secrets-out FILE is needed: keys and PINs go there first")
-    purpose = {"seid": seid, "aid": str(aid)}
-    if shipped.module == SERVER_MODULE:
-        if sen is None:
+class _Secrets:
+    """The secrets of an instance of ours, new or of a cut run.
+
+    Raises:
+        BadParameter: Options miss, or do not go together.
+        ConfigurationError: The file cannot be used, or the SEN cannot be one.
+    """
+
+    def __init__(
+        self,
+        shipped: ShippedPackage,
+        aid: Aid | None,
+        sen: str | None,
+        seid: str,
+        secrets_out: Path | None,
+    ) -> None:
+        if secrets_out is None:
+            raise typer.BadParameter("--secrets-out FILE is needed: keys and PINs go there first")
+        if sen is None and shipped.module == SERVER_MODULE:
             raise typer.BadParameter("--sen NAME is needed: every TLS-SE instance has its own")
-        check_sen(sen)
-        file = secret_file(secrets_out, {**purpose, "sen": sen}, draw_instance_secrets)
-        parameters, data = encode_instance(sen, seid, file.content)
-    else:
-        if sen is not None:
+        if sen is not None and shipped.module != SERVER_MODULE:
             raise typer.BadParameter("--sen is for tls-se")
-        file = secret_file(secrets_out, purpose, draw_module_secrets)
-        parameters, data = encode_module(file.content)
-    return parameters, _stored(file, data)
+        purpose = {"seid": seid}
+        if aid is not None:
+            purpose[AID_FIELD] = str(aid)
+        if sen is not None:
+            check_sen(sen)
+            purpose["sen"] = sen
+        draw = draw_module_secrets if sen is None else draw_instance_secrets
+        self._file = secret_file(secrets_out, purpose, draw)
+        self._shipped = shipped
+        content = self._file.content
+        self._parameters, self._data = (
+            encode_module(content) if sen is None else encode_instance(sen, seid, content)
+        )
+        self._aid = _written_aid(self._file) if self._file.is_written else aid
+
+    def request(
+        self, package: str, privileges: Privilege, inventory: CardInventory
+    ) -> InstallationRequest:
+        """Return what is to be on a card that holds this.
+
+        Raises:
+            CardManagementError: No AID is free.
+        """
+        shipped, file = self._shipped, self._file
+        aid = self._aid or inventory.free_aid(shipped.applet_aid)
+        content = {AID_FIELD: str(aid), **file.content}
+        save = None if file.is_written else lambda: write_fields(file.path, content)
+        return InstallationRequest(
+            shipped.load_file,
+            shipped.applet_aid,
+            aid,
+            package,
+            privileges,
+            self._parameters,
+            PersonalisationData(self._data, str(file.path), save),
+        )
 
 
-def _stored(file: SecretFile, data: bytes) -> PersonalisationData:
-    return PersonalisationData(data, str(file.path), file.save)
+def _written_aid(file: SecretFile) -> Aid:
+    """Return the AID of the instance that a cut run began.
+
+    Raises:
+        ConfigurationError: The file does not say it.
+    """
+    try:
+        return Aid.from_hex(file.content.get(AID_FIELD, ""))
+    except DecodeError:
+        raise ConfigurationError(
+            f"{file.path} does not say which instance it is of", hint="name a new file"
+        ) from None
 
 
 def _hex(text: str) -> bytes:

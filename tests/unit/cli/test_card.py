@@ -4,6 +4,7 @@
 import json
 import stat
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,14 @@ from iose.cli import card_options
 from iose.cli.card_requests import parse_privileges
 from iose.cli.main import run
 from iose.client.cap_file import read_cap, write_cap
+from iose.globalplatform.commands import Ins
 from iose.globalplatform.load_file import Component, ComponentTag, LoadFile
 from iose.globalplatform.packages import build_package
 from iose.iso7816.aid import Aid
+from iose.iso7816.apdu import ResponseApdu
 from iose.runtime.packages import shipped_packages
-from tests.support.managed_card import SEID, ManagedCard
+from iose.transport.base import BatchStep
+from tests.support.managed_card import SEID, CutConnection, ManagedCard
 
 SECOND = "010203040501"
 MODULE = "010203040800"
@@ -191,13 +195,71 @@ def test_a_file_of_something_else_is_never_overwritten(terminal: Terminal, tmp_p
     assert file.read_text() == "{}"
 
 
+def install_next(terminal: Terminal, file: Path, sen: str, *more: str) -> tuple[int, str, str]:
+    arguments = ("install", "tls-se", "--sen", sen, "--secrets-out", str(file), *more)
+    return terminal.demo(*arguments)
+
+
+def test_without_an_aid_the_next_free_one_is_taken_and_shown(terminal: Terminal, tmp_path: Path):
+    for number, aid in enumerate(("0102030405000001", "0102030405000002"), start=1):
+        file = tmp_path / f"{number}.json"
+        status, out, err = install_next(terminal, file, f"shop{number}.com", "--yes")
+        assert status == 0, err
+        assert f"install tls-se as {aid}:" in out
+        assert json.loads(file.read_text())["aid"] == aid
+        assert terminal.contents()[aid]["state"] == "selectable"
+    status, out, _ = install_next(terminal, tmp_path / "1.json", "shop1.com", "--yes")
+    assert (status, "nothing to do" in out) == (0, True)
+    assert terminal.demo("delete", "0102030405000001", "--yes")[0] == 0
+    _, out, _ = install_next(terminal, tmp_path / "3.json", "shop3.com", "--dry-run")
+    assert "as 0102030405000001:" in out
+
+
+def test_without_an_aid_that_of_the_applet_is_taken_where_it_is_free(terminal, tmp_path: Path):
+    assert terminal.demo("install", "tls-im", "--secrets-out", str(tmp_path / "a"), "--yes")[0] == 0
+    assert terminal.contents()[MODULE]["state"] == "selectable"
+    assert terminal.demo("install", "tls-im", "--secrets-out", str(tmp_path / "b"), "--yes")[0] == 0
+    assert terminal.contents()["0102030408000001"]["state"] == "selectable"
+
+
+def test_an_aid_that_is_taken_while_one_thinks_is_not_taken_twice(
+    terminal: Terminal, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+
+    def confirm(*_: object, **__: object) -> bool:
+        return install_next(terminal, tmp_path / "other", "shop2.com", "--yes")[0] == 0
+
+    monkeypatch.setattr("typer.confirm", confirm)
+    status, _, err = install_next(terminal, tmp_path / "mine", "shop1.com")
+    assert (status, "changed meanwhile" in err) == (1, True)
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("aid", ["01", "no hex", "é"])
+def test_a_file_that_does_not_say_its_instance_is_not_used(terminal: Terminal, tmp_path, aid: str):
+    file = tmp_path / "secrets.json"
+    assert install_next(terminal, file, "shop1.com", "--yes")[0] == 0
+    damaged = json.loads(file.read_text()) | {"aid": aid}
+    file.write_text(json.dumps(damaged))
+    status, _, err = install_next(terminal, file, "shop1.com", "--yes")
+    assert (status, "does not say which instance" in err) == (1, True)
+
+
+def test_a_sen_where_an_aid_is_needed_is_told_where_to_find_it(terminal: Terminal):
+    status, _, err = terminal.demo("lock", "key1.com", "--yes")
+    assert status == 2
+    assert "'iose card list' shows" in err
+    assert "secrets" in err
+
+
 def test_a_plan_is_shown_and_nothing_done_on_a_dry_run(terminal: Terminal, tmp_path: Path):
     file = tmp_path / "secrets.json"
     status, out, err = terminal.install_second(file, "--dry-run", "--json")
     assert status == 0
     document = json.loads(out)
     assert document["applied"] is False
-    assert [step["apdus"] for step in document["plan"]["steps"]] == [1, 0, 1, 1, 1]
+    assert [step["apdus"] for step in document["plan"]["steps"]] == [0, 1, 1, 1, 1]
     assert "make the instance" in err
     assert not file.exists()
     assert SECOND not in terminal.contents()
@@ -508,11 +570,15 @@ def test_an_export_tells_in_json_what_it_wrote(terminal: Terminal, tmp_path: Pat
 
 
 def test_a_change_that_is_stopped_says_how_to_go_on(terminal: Terminal, tmp_path, monkeypatch):
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+    transmit = CutConnection.transmit_batch
+
+    async def stop(connection: CutConnection, steps: Sequence[BatchStep]) -> list[ResponseApdu]:
+        if steps[0].command.ins == Ins.STORE_DATA:
+            raise KeyboardInterrupt
+        return await transmit(connection, steps)
 
     with monkeypatch.context() as patched:
-        patched.setattr("iose.cli.card_files.write_new_file", stop)
+        patched.setattr(CutConnection, "transmit_batch", stop)
         status, _, err = terminal.install_second(tmp_path / "secrets.json", "--yes")
     assert (status, "run the same command again" in err) == (1, True)
     assert terminal.contents()[SECOND]["state"] == "installed"

@@ -33,6 +33,10 @@ def install_server(file: Path) -> list[str]:
             "--secrets-out", str(file)]  # fmt: skip
 
 
+def install_next(file: Path) -> list[str]:
+    return ["install", "key1.com", "tls-se", "--sen", "key2.com", "--secrets-out", str(file)]
+
+
 def install_module(file: Path) -> list[str]:
     return ["install", "key1.com", "tls-im", "--secrets-out", str(file)]
 
@@ -70,6 +74,14 @@ def has_server(reader: ManagedCard, file: Path) -> None:
     same_secrets(held, file)
 
 
+def has_next(reader: ManagedCard, file: Path) -> None:
+    instances = [aid for aid in contents(reader) if aid.startswith("010203040500")]
+    assert instances == ["010203040500", "0102030405000001"]
+    assert contents(reader)["0102030405000001"] == "07"
+    (held,) = reader.secrets["instances"]
+    same_secrets(held, file)
+
+
 def has_module(reader: ManagedCard, file: Path) -> None:
     assert contents(reader)[MODULE] == "07"
     (held,) = reader.secrets["instances"]
@@ -101,6 +113,7 @@ def has_new_keys(reader: ManagedCard, file: Path) -> None:
 
 CHANGES: dict[str, tuple[Callable[[Path], list[str]], Callable[[ManagedCard, Path], None]]] = {
     "a TLS server": (install_server, has_server),
+    "a TLS server under the next free AID": (install_next, has_next),
     "an identity module with its package": (install_module, has_module),
     "a server selected by default": (install_default, has_default),
     "a deletion": (delete_package, has_no_server),
@@ -193,4 +206,4 @@ def test_the_file_is_there_before_the_card_gets_what_is_in_it(
 
     monkeypatch.setattr(ManagedCard, "connect", connect)
     assert change() == 0
-    assert (seen[0xE6], seen[0xE2]) == (False, True)  # INSTALL, then STORE DATA
+    assert (seen[0xF2], seen[0xE6]) == (False, True)  # GET STATUS, then INSTALL

@@ -92,6 +92,8 @@ def plan_installation(
         steps.append(_load(inventory, request, block_size))
     if request.privileges & Privilege.DEFAULT_SELECTED:
         steps += release_default(inventory, request.aid)
+    if request.personalisation is not None:
+        steps += _save(request.personalisation)
     if found is not None:
         notes.append(f"{request.aid} is there, but not selectable: an earlier run was cut")
     else:
@@ -181,21 +183,20 @@ def _install(request: InstallationRequest) -> Step:
     return Step(words, commands=(command,), undo=(Delete(request.aid).to_command(),))
 
 
-def _personalise(aid: Aid, given: PersonalisationData, block_size: int) -> list[Step]:
+def _save(given: PersonalisationData) -> tuple[Step, ...]:
+    """Return the step before the instance is made: the file says which one a cut run began."""
+    if given.save is None:
+        return ()
+    return (Step(f"write its secrets to {given.file} (mode 0600)", action=given.save),)
+
+
+def _personalise(aid: Aid, given: PersonalisationData, block_size: int) -> tuple[Step, ...]:
     blocks = tuple(block.to_command() for block in store_blocks(given.data, block_size))
-    steps = []
-    if given.save is not None:
-        steps.append(Step(f"write its secrets to {given.file} (mode 0600)", action=given.save))
-    steps.append(
-        Step(
-            f"open {aid} for personalisation",
-            commands=(InstallForPersonalization(aid).to_command(),),
-        )
-    )
+    announce = InstallForPersonalization(aid).to_command()
     accepted = frozenset() if given.save is not None else PERSONALISED_BEFORE
-    steps.append(
+    return (
+        Step(f"open {aid} for personalisation", commands=(announce,)),
         Step(
             f"give {aid} the secrets in {given.file}, encrypted", commands=blocks, accepted=accepted
-        )
+        ),
     )
-    return steps

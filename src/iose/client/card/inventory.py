@@ -22,6 +22,8 @@ from iose.iso7816.status import StatusWord, StatusWordError
 from iose.wire.reader import ByteReader
 
 ANSWER_LIMIT: Final = 64  # continued answers: some thousand entries, on a card that never ends
+NUMBER_SIZE: Final = 2  # bytes behind the AID of a module, in the AIDs of further instances
+NUMBER_LIMIT: Final = 1 << 8 * NUMBER_SIZE
 NOTHING: Final = frozenset({StatusWord.REFERENCED_DATA_NOT_FOUND, StatusWord.NOT_FOUND})
 NO_OBJECTS: Final = frozenset({StatusWord.WRONG_P1P2, StatusWord.WRONG_DATA})
 
@@ -49,6 +51,22 @@ class CardInventory:
     def load_file(self, aid: Aid) -> StatusEntry | None:
         """Return the load file of an AID, or None."""
         return next((entry for entry in self.load_files if entry.aid == aid), None)
+
+    def free_aid(self, module: Aid) -> Aid:
+        """Return the AID of a new instance: the module's own, else the first free with a number.
+
+        Raises:
+            CardManagementError: None is free.
+        """
+        taken = {entry.aid for entry in (*self.applications, *self.load_files)}
+        taken.add(self.issuer_domain)
+        if module not in taken:
+            return module
+        for number in range(1, NUMBER_LIMIT):
+            aid = Aid(module.value + number.to_bytes(NUMBER_SIZE, "big"))
+            if aid not in taken:
+                return aid
+        raise CardManagementError(f"no AID that begins with {module} is free on the card")
 
     @property
     def default_selected(self) -> StatusEntry | None:
