@@ -35,7 +35,7 @@ app = typer.Typer(
     help="List, create, show, rename, certify, export, import, delete software elements.",
 )
 
-COLUMNS: Final = ("SEN", "SEID", "state", "wire", "limits", "commands", "copy")
+COLUMNS: Final = ("SEN", "SEID", "state", "wire", "limits", "commands", "copy", "more instances")
 DEMO_WARNING: Final = (
     "the element has published demo keys and PINs: anyone can use it and take it over"
 )
@@ -316,4 +316,10 @@ def _print_element(view: Result, *, as_json: bool) -> None:
 def _row(view: Mapping[str, object]) -> list[str]:
     is_copy = "copy" if view["copy"] is True else ""
     names = ("sen", "seid", "state", "wire", "limits", "commands")
-    return [*(str(view[name]) for name in names), is_copy]
+    return [*(str(view[name]) for name in names), is_copy, _instances(view)]
+
+
+def _instances(view: Mapping[str, object]) -> str:
+    """Return SEN and AID of what else can be selected; an AID alone has no name."""
+    found = map(read_object, read_list(view, "instances"))
+    return ", ".join(f"{one['sen']} {one['aid']}".strip() for one in found)

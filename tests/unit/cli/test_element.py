@@ -2,11 +2,17 @@
 """``iose element`` without a node: what is printed, what is asked, and the exit status."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from iose.applets.tls_se import Personalisation
 from iose.cli.main import run
+from iose.iso7816.aid import Aid
+from iose.runtime.compose import TlsSeMaker
+from iose.runtime.folder import DataFolder
+from iose.runtime.store import SqliteStore
 
 FIELDS = {
     "seid", "sen", "atr", "wire", "limits", "commands",
@@ -49,6 +55,19 @@ def test_an_element_is_created_listed_and_deleted(element: Terminal):
     deleted = element.json("delete", "key1.com", "--yes")
     assert deleted == {"seid": made["seid"], "sen": "key1.com", "deleted": True}
     assert element.json("list") == {"elements": []}
+
+
+def test_instances_on_an_element_are_listed_and_shown_with_sen_and_aid(element: Terminal):
+    seid = element.json("create")["element"]["seid"]
+    assert element("show", "key1.com")[1] == f"key1.com\t{seid}\tready\thardened\twide\tiose\t\t\n"
+    with closing(SqliteStore(DataFolder(element.folder).store(seid))) as store:
+        card = TlsSeMaker().build(store, seid)
+        card.install("tls_se", Aid.from_hex("010203040501"), Personalisation(b"more.com").encode())
+        card.install("tls_se", Aid.from_hex("010203040502"), Personalisation(b"").encode())
+    for command in (("list",), ("show", "key1.com")):
+        status, out, _ = element(*command)
+        assert (status, out.split("\t")[0]) == (0, "key1.com")
+        assert out.endswith("\tmore.com 010203040501, 010203040502\n")
 
 
 def test_demo_keys_come_with_a_warning(element: Terminal):
