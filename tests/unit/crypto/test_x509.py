@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509 as pyca
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -156,3 +157,90 @@ def test_a_host_name_beyond_ascii_is_refused(host: str):
     public = x509.public_of_certificate(MADE.certificate)
     with pytest.raises(CryptoError, match="no host name"):
         MADE.authority.certify(public, Subject("n", Usage.NODE, LATER, (host,)), SeededRng(), NOW)
+
+
+EC_KEY = bytes.fromhex("06072A8648CE3D0201")
+UNKNOWN_KEY = bytes.fromhex("06072A8648CE3D0209")
+
+
+def with_unknown_key(certificate: bytes) -> bytes:
+    der = ssl.PEM_cert_to_DER_cert(certificate.decode())
+    assert der.count(EC_KEY) == 1
+    return ssl.DER_cert_to_PEM_cert(der.replace(EC_KEY, UNKNOWN_KEY)).encode()
+
+
+def foreign(private: object, *extensions: pyca.ExtensionType, signer: object = None) -> bytes:
+    """Return a certificate as others make them, in PEM."""
+    name = pyca.Name([])
+    builder = pyca.CertificateBuilder(name, name, private.public_key(), 5, NOW, LATER)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    algorithm = None if isinstance(private, ed25519.Ed25519PrivateKey) else SHA256()
+    return builder.sign(signer or private, algorithm).public_bytes(Encoding.PEM)
+
+
+def test_certificates_of_others_say_what_they_say():
+    private = ed25519.Ed25519PrivateKey.generate()
+    both = [pyca.ExtendedKeyUsageOID.SERVER_AUTH, pyca.ExtendedKeyUsageOID.CLIENT_AUTH]
+    limits = pyca.BasicConstraints(ca=False, path_length=None)
+    for extensions in ((), (pyca.ExtendedKeyUsage(both), limits)):
+        pem = foreign(private, *extensions)
+        facts = x509.decode_certificate(pem)
+        assert (facts.name, facts.usage, facts.hosts) == ("", Usage.OTHER, ())
+        assert x509.public_of_certificate(pem) == private.public_key()
+
+
+def test_a_key_or_an_extension_that_cannot_be_understood_is_refused():
+    with pytest.raises(CryptoError, match="cannot be used"):
+        x509.public_of_certificate(with_unknown_key(MADE.certificate))
+    der = ssl.PEM_cert_to_DER_cert(MADE.certificate.decode())
+    key_usage, identifier = bytes.fromhex("0603551D0F"), bytes.fromhex("0603551D0E")
+    with pytest.raises(CryptoError, match="cannot be understood"):
+        x509.decode_certificate(der.replace(key_usage, identifier))
+
+
+def test_a_list_without_a_number_has_number_0_and_an_unknown_key_signs_none():
+    private = load_pem_private_key(MADE.authority.key, None)
+    issuer = pyca.load_pem_x509_certificate(MADE.authority.certificate).subject
+    builder = pyca.CertificateRevocationListBuilder(issuer, NOW, LATER)
+    for extra in (False, True):
+        if extra:
+            names = pyca.IssuerAlternativeName([pyca.DNSName("a.example")])
+            builder = builder.add_extension(names, critical=False)
+        pem = builder.sign(private, SHA256()).public_bytes(Encoding.PEM)
+        assert x509.decode_revocations(pem, [MADE.authority.certificate]).number == 0
+    with pytest.raises(CryptoError, match="no authority"):
+        x509.decode_revocations(pem, [with_unknown_key(MADE.authority.certificate)])
+
+
+def test_what_is_no_list_no_request_and_no_certificate_is_refused():
+    for decode in (
+        lambda: x509.decode_revocations(b"-----BEGIN X509 CRL-----", []),
+        lambda: x509.public_of_request(b""),
+        lambda: x509.decode_certificate(b""),
+        lambda: x509.decode_certificate(b"-----BEGIN CERTIFICATE-----"),
+        lambda: x509.public_of_key(b""),
+    ):
+        with pytest.raises(CryptoError):
+            decode()
+
+
+def test_rsa_keys_are_told_from_others():
+    assert not x509.is_rsa(MADE.certificate)
+    private = load_pem_private_key(x509.generate_key(KeyKind.RSA, SeededRng()), None)
+    assert x509.is_rsa(foreign(private))
+    pem = MADE.authority.certify(
+        private.public_key(), Subject("n", Usage.NODE, LATER), SeededRng(), NOW
+    )
+    keys = pyca.load_pem_x509_certificate(pem).extensions.get_extension_for_class(pyca.KeyUsage)
+    assert keys.value.key_encipherment  # what clients without forward secrecy need
+
+
+@pytest.mark.parametrize("name", ["", "a" * 65, "*", "sha256:00", " a", "a\nb"])
+def test_a_name_that_is_none_is_refused_and_its_neighbour_is_not(name: str):
+    public = x509.public_of_certificate(MADE.certificate)
+    with pytest.raises(CryptoError, match="cannot be a user's name"):
+        MADE.authority.certify(public, Subject(name, Usage.USER, LATER), SeededRng(), NOW)
+    subject = Subject("a" * 64, Usage.USER, LATER)
+    pem = MADE.authority.certify(public, subject, SeededRng(), NOW)
+    assert x509.decode_certificate(pem).name == "a" * 64
