@@ -28,6 +28,7 @@ from iose.crypto.base import Curve, Rng
 from iose.crypto.errors import CryptoError
 from iose.crypto.pyca import PycaCrypto
 
+OTHER_CREDENTIALS: Final = ("sha256:", "psk:")  # what rules call users without a name by
 NAME_LIMIT: Final = 64  # ub-common-name, RFC 5280 appendix A.1
 SERIAL_SIZE: Final = 19  # below the 20 bytes of RFC 5280 §4.1.2.2, and always positive
 RSA_BITS: Final = 2048
@@ -314,7 +315,7 @@ def check_name(name: str) -> None:
         CryptoError: It is empty, too long, not printable, or means something else in a rule.
     """
     is_sound = 1 <= len(name) <= NAME_LIMIT and name.isprintable() and name == name.strip()
-    if not is_sound or "*" in name or name.startswith("sha256:"):
+    if not is_sound or "*" in name or name.startswith(OTHER_CREDENTIALS):
         raise CryptoError(
             f"{name!r} cannot be a user's name",
             hint=f"use 1 to {NAME_LIMIT} printable characters, no '*', no space at the ends",

@@ -236,7 +236,7 @@ def test_rsa_keys_are_told_from_others():
     assert keys.value.key_encipherment  # what clients without forward secrecy need
 
 
-@pytest.mark.parametrize("name", ["", "a" * 65, "*", "sha256:00", " a", "a\nb"])
+@pytest.mark.parametrize("name", ["", "a" * 65, "*", "sha256:00", "psk:board", " a", "a\nb"])
 def test_a_name_that_is_none_is_refused_and_its_neighbour_is_not(name: str):
     public = x509.public_of_certificate(MADE.certificate)
     with pytest.raises(CryptoError, match="cannot be a user's name"):

@@ -162,7 +162,7 @@ def test_a_user_who_brings_a_request_keeps_the_key(pki: Pki):
         pki.certify_user("dave", DAY, request=b"\n".join(lines))
 
 
-@pytest.mark.parametrize("name", ["", "a" * 65, "*", "sha256:00", " a", "a\nb", "a*"])
+@pytest.mark.parametrize("name", ["", "a" * 65, "*", "sha256:00", "psk:board", " a", "a\nb", "a*"])
 def test_a_name_that_means_something_else_is_refused(pki: Pki, name: str):
     with pytest.raises(ConfigurationError, match="cannot be"):
         pki.certify_user(name, DAY)
