@@ -17,7 +17,7 @@ from iose.wire.reader import ByteReader
 from iose.wire.writer import ByteWriter
 
 LENGTH_SIZE: Final = 4
-FRAME_LIMIT: Final = 1 << 20  # an inventory of 8,000 elements, or any batch a front makes
+FRAME_LIMIT: Final = 1 << 25  # an inventory of 8,000 elements, each with all it can hold
 SEID_LIMIT: Final = 63
 MESSAGE_LIMIT: Final = 1024
 NO_ANSWER: Final = 0

@@ -3,6 +3,7 @@
 
 import pytest
 
+from iose.card.management import INSTANCE_LIMIT
 from iose.protocols.host_frames import (
     FRAME_LIMIT,
     ElementInfo,
@@ -138,15 +139,22 @@ def test_refuses_to_encode_what_does_not_fit():
     with pytest.raises(LocalProtocolError):
         encode_answer(ExchangeAnswer(1, bytes(256), 0, ()))
     with pytest.raises(LocalProtocolError):
-        encode_answer(ExchangeAnswer(1, b"", 0, tuple([bytes(65_538)] * 16)))
+        encode_answer(ExchangeAnswer(1, b"", 0, tuple([bytes(65_538)] * 512)))
 
 
-def test_takes_the_longest_frame_four_bytes_at_a_time():
+def test_takes_the_longest_frame_some_bytes_at_a_time():
     frame = FRAME_LIMIT.to_bytes(4, "big") + bytes(FRAME_LIMIT)
     splitter = FrameSplitter()
-    for start in range(0, len(frame) - 4, 4):
-        assert splitter.receive_data(frame[start : start + 4]) == []
+    for start in range(0, len(frame) - 4, 128):
+        assert splitter.receive_data(frame[start : min(start + 128, len(frame) - 4)]) == []
     assert splitter.receive_data(frame[-4:] + frame) == [frame[4:], frame[4:]]
+
+
+def test_an_inventory_of_elements_that_hold_all_they_can_fits_a_frame():
+    more = tuple(ElementInstance("x" * 15, bytes(16)) for _ in range(INSTANCE_LIMIT))
+    one = ElementInfo("se-00000000", "x" * 15, bytes(32), 65_535, 65_535, more)
+    size = len(encode_answer(ListAnswer(1, (one, one)))) - len(encode_answer(ListAnswer(1, (one,))))
+    assert size * 8_000 < FRAME_LIMIT
 
 
 def test_refuses_an_element_that_takes_no_data():
