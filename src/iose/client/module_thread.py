@@ -6,7 +6,7 @@ A thread, for the caller may be inside a loop of its own. It lives no longer tha
 
 import asyncio
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from typing import Any, TypeVar
 
 from iose.client.module import ModuleSession
@@ -20,8 +20,7 @@ class ThreadedModule:
 
     def __init__(self, module: ModuleSession) -> None:
         self._module = module
-        self._thread: ThreadPoolExecutor | None = None
-        self._runner = asyncio.Runner()
+        self._thread: _LoopThread | None = None
 
     async def open(self) -> None:
         """Start the thread, and make the module ready.
@@ -30,8 +29,7 @@ class ThreadedModule:
             ModuleError: It cannot be reached, or refuses.
         """
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "iose-module")
-            self._runner = asyncio.Runner()
+            self._thread = _LoopThread()
         self._run(self._module.open())
 
     async def binder(self, transcript_hash: bytes) -> bytes:
@@ -58,11 +56,37 @@ class ThreadedModule:
             self._run(self._module.close())
         finally:
             thread, self._thread = self._thread, None
-            thread.submit(self._runner.close).result()
-            thread.shutdown()
+            thread.end()
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if self._thread is None:
             coroutine.close()
             raise LocalProtocolError("the module is not open")
-        return self._thread.submit(self._runner.run, coroutine).result()
+        return self._thread.run(coroutine)
+
+
+class _LoopThread:
+    """A thread with an event loop in it, until ``end``."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._ended = asyncio.Event()
+        self._thread = Thread(target=self._serve, name="iose-module")
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Return what a coroutine returns; who interrupts the wait interrupts it too."""
+        step = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return step.result()
+        finally:
+            step.cancel()  # nothing, when it is done
+
+    def end(self) -> None:
+        """Cancel what still runs, and end the thread."""
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._ended.wait())

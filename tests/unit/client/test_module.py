@@ -5,6 +5,8 @@ import asyncio
 import contextlib
 import itertools
 import json
+import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -325,6 +327,39 @@ def test_a_card_that_never_answers_is_given_up():
 
     with pytest.raises(ModuleError, match="no answer of the module within"):
         asyncio.run(CardModule(SilentReader(), b"0000", timeout_s=0.01).open())
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("stuck", ["open", "binder"])
+def test_an_interrupt_does_not_wait_for_a_module_that_hangs(store, stuck):
+    log = []
+
+    class Module:
+        async def open(self):
+            log.append("open")
+            await self.hang("open")
+
+        async def binder(self, _hash):
+            await self.hang("binder")
+
+        async def close(self):
+            log.append("close")
+
+        async def hang(self, step):
+            if step != stuck:
+                return
+            try:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                log.append("cancelled")
+                raise
+
+    threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        dial(ScriptedElement(DEMO_PSK), store, Module()).open()
+    assert sorted(log) == ["cancelled", "close", "open"]
+    assert threading.active_count() == threads
 
 
 def test_a_module_that_is_not_open_computes_nothing(store):
