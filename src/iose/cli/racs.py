@@ -67,6 +67,8 @@ def list_elements(
         print_json({"server": endpoint.address, "elements": elements})
     else:
         print_table(("SEID", "SEN", "AID"), ([seid, name.sen, name.aid] for seid, name in rows))
+        if not rows:
+            warn(f"{endpoint.address} shows you no element", "ask the operator for a rule")
 
 
 @app.command()
@@ -266,13 +268,13 @@ def _exchange(
 
 
 def _apdus(texts: list[str]) -> Iterator[bytes]:
-    for text in texts:
+    for number, text in enumerate(texts, 1):
         if text != STDIN:
-            yield _hex(text, "a command", APDU_SIZE)
+            yield _hex(text, f"command {number}", APDU_SIZE)
             continue
-        for line in sys.stdin:
+        for place, line in enumerate(sys.stdin, 1):
             if (stripped := line.strip()) and not stripped.startswith(COMMENT):
-                yield _hex(stripped, "a command", APDU_SIZE)
+                yield _hex(stripped, f"line {place} of stdin", APDU_SIZE)
 
 
 def _hex(text: str, what: str, sizes: range) -> bytes:
@@ -284,9 +286,10 @@ def _hex(text: str, what: str, sizes: range) -> bytes:
     try:
         data = bytes.fromhex(text.translate(HEX_SEPARATORS))
     except ValueError:
-        raise typer.BadParameter(f"{what} is written in hex") from None
+        raise typer.BadParameter(f"{what} is not in hex, two digits a byte") from None
     if len(data) not in sizes:
-        raise typer.BadParameter(f"{what} has {sizes[0]} bytes or more, found {len(data)}")
+        wanted = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        raise typer.BadParameter(f"{what} has {len(data)} bytes, expected {wanted}")
     return data
 
 

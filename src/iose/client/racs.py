@@ -316,6 +316,6 @@ class BlockingRacsClient:
 
 
 def _decode_name(text: str) -> ElementName:
-    sen, _, rest = text.strip().partition(" ")
+    sen, _, rest = text.expandtabs(1).strip().partition(" ")  # a tab would forge a column
     aid = rest.partition(_AID_MARK)[2].strip(" ]")
     return ElementName(sen, "" if aid == DEFAULT_AID else aid)

@@ -42,6 +42,11 @@ _NOT_SENT: Final = "the server closed the session; nothing more was sent"
 _CERTIFICATE_ALERTS: Final = ("certificate", "unknown ca", "access denied")
 _REFUSED_HINT: Final = "is the node running, and is this its RACS port?"
 _CHAIN_HINT: Final = "take ca.pem from that node: --pki DIR"
+_VERIFY_HINTS: Final = {  # by OpenSSL's numbers
+    10: "the node's certificate is out of date: on the node, iose pki renew",
+    62: "--server-name gives a name that the node's certificate holds",
+    64: "--server-name gives an address that the node's certificate holds",
+}
 _CERTIFICATE_HINT: Final = (
     "the node must trust who issued your certificate, and not have revoked it: iose pki"
 )
@@ -320,7 +325,7 @@ def _connect_error(endpoint: RacsEndpoint, error: OSError) -> TransportError:
         return NoReaderError(
             endpoint.address,
             f"the server's certificate is refused: {error.verify_message}",
-            hint=_CHAIN_HINT,
+            hint=_VERIFY_HINTS.get(error.verify_code, _CHAIN_HINT),
         )
     hint = _NOT_LEGACY_HINT if endpoint.is_legacy else _LEGACY_HINT
     if isinstance(error, ssl.SSLError):

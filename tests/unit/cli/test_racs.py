@@ -167,8 +167,21 @@ def test_wrong_usage_sends_nothing(racs, twin, arguments):
     assert twin.requests == []
 
 
-def test_what_is_no_hex_is_not_repeated(racs):
-    assert "31323334" not in racs("apdu", "key1", "002000000431323334x")[2]
+def test_what_is_no_hex_is_told_by_its_place_and_not_repeated(racs, monkeypatch):
+    wrong = "002000000431323334x"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"// PIN\n{wrong}\n"))
+    for arguments, place in (((SELECT, wrong), "command 2"), (("-",), "line 2 of stdin")):
+        err = racs("apdu", "key1", *arguments)[2]
+        assert place in err
+        assert "31323334" not in err
+
+
+def test_who_may_see_no_element_is_told(racs, twin):
+    twin.users.clear()
+    status, out, err = racs("list")
+    assert (status, out) == (0, "")
+    assert "shows you no element" in err
+    assert json.loads(racs("list", "--json")[1])["elements"] == []
 
 
 def test_sen_shows_gives_and_takes_back_a_name(racs, twin):

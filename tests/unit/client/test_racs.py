@@ -55,6 +55,8 @@ def test_every_command_has_its_method(endpoint, twin):
         client.shutdown("key1")
         assert client.get_sen("key1") == ElementName("key1.com")
         assert client.sen("key1", "k.com", "0102030405") == ElementName("k.com", "0102030405")
+        twin.elements[0].sen = "k.com\tevil"
+        assert client.get_sen("key1").sen == "k.com"
         twin.elements[0].sen = ""
         assert client.get_sen("key1") is None
         assert list(client.names()) == [("key1", None)]

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import dataclasses
 import ssl
+from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -14,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from iose.client.access import SystemRng
+from iose.crypto.x509 import Subject, Usage, public_of_certificate
 from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.batch import ApduLimits, BatchStep
 from iose.protocols.racs.errors import RacsPeerError
@@ -30,7 +33,7 @@ from iose.transport.errors import (
 from iose.transport.racs_client import RacsEndpoint, RacsReader
 from iose.transport.racs_link import RacsLink
 from iose.wire.errors import LocalProtocolError
-from tests.support.certificates import issue, make_authority
+from tests.support.certificates import NOW, issue, make_authority
 from tests.support.racs_cards import ChunkCard, KeystoreCard, element
 from tests.support.racs_transcripts import winscard
 from tests.support.racs_twin import RacsTwin, Twin
@@ -110,10 +113,32 @@ def test_a_modern_server_is_spoken_to_in_tls_13_and_its_name_is_sent_when_asked_
 
 def test_a_server_with_another_name_than_asked_for_is_refused(folder):
     async def work(_, where):
-        with pytest.raises(NoReaderError, match="certificate is refused"):
+        with pytest.raises(NoReaderError, match="certificate is refused") as caught:
             await RacsLink(where).open()
+        assert "--server-name" in caught.value.hint
 
-    run(work, folder, is_modern=True, is_legacy=False, server_name="node.example")
+    for name in ("node.example", "127.0.0.2"):
+        run(work, folder, is_modern=True, is_legacy=False, server_name=name)
+
+
+@pytest.mark.parametrize("is_legacy", [True, False])
+def test_a_server_whose_certificate_has_ended_is_refused(folder, tmp_path, authority, is_legacy):
+    issue(authority, tmp_path, "server", is_server=True, is_rsa=True)
+    old = authority.certify(
+        public_of_certificate((tmp_path / "server.pem").read_bytes()),
+        Subject("server", Usage.NODE, NOW + timedelta(days=1), ("127.0.0.1",)),
+        SystemRng(),
+        NOW,
+    )
+    (tmp_path / "server.pem").write_bytes(old)
+
+    async def work(_, where):
+        where = dataclasses.replace(where, certificate=folder / "user.pem", key=folder / "user.key")
+        with pytest.raises(NoReaderError, match="expired") as caught:
+            await RacsLink(where).open()
+        assert "renew" in caught.value.hint
+
+    run(work, tmp_path, is_modern=not is_legacy, is_legacy=is_legacy)
 
 
 def test_a_server_of_another_authority_is_refused(folder, tmp_path):
