@@ -107,6 +107,14 @@ def test_a_module_locked_or_deleted_in_mid_life_serves_no_more(life_cycle):
     assert not made.faults
 
 
+@pytest.mark.parametrize("settings", [Settings(), COMPATIBLE])
+def test_a_module_whose_code_is_gone_ends_the_session_like_one_that_refuses(settings):
+    made = element(settings=settings)
+    made.card._contents.services.applets.pop("tls_im")
+    ended = StatusWord.TLS_CLOSED if settings.is_hardened else StatusWord.TLS_ERROR
+    assert connected(made).status == ended
+
+
 def test_a_module_out_of_handshakes_ends_sessions_until_its_administrator_comes():
     made = element(demo_module(psk=OTHER, clients=(TLS_SE_AID,), handshake_limit=1))
     assert connected(made).status == StatusWord.TLS_OPEN

@@ -8,7 +8,7 @@ answers 6D16 alone; a hardened one gives the host the alert to forward, with 900
 from enum import IntEnum
 from typing import Final
 
-from iose.applet_api import AppletContext
+from iose.applet_api import AppletContext, IdentityModule
 from iose.applets.tls_se.application import (
     Application,
     ApplicationSession,
@@ -202,11 +202,8 @@ class TlsSession:
         return final
 
     def _ask_module(self, engine: TlsEngine, event: BinderNeeded | HandshakeSecretNeeded) -> None:
-        aid = self._state.module
-        module = None if aid is None else self._context.identity_module(aid)
-        if module is None:
-            raise _SessionFailedError
         try:
+            module = self._identity_module()
             if isinstance(event, BinderNeeded):
                 engine.provide_binder(module.binder(event.transcript_hash))
             else:
@@ -214,6 +211,13 @@ class TlsSession:
         except StatusWordError:
             engine.records_to_send()  # a ServerHello is of no use without what follows it
             raise _SessionFailedError from None
+
+    def _identity_module(self) -> IdentityModule:
+        aid = self._state.module
+        module = None if aid is None else self._context.identity_module(aid)
+        if module is None:
+            raise StatusWordError(StatusWord.NOT_FOUND)
+        return module
 
     def _open(self, engine: TlsEngine, event: HandshakeComplete) -> None:
         self.handshake_secret = engine.handshake_secret
