@@ -9,6 +9,7 @@ from iose.card.management import INSTANCE_LIMIT
 from iose.card.registry import REGISTRY_NAME, Registry
 from iose.globalplatform.commands import (
     Delete,
+    GetStatus,
     Ins,
     SetStatus,
     StatusScope,
@@ -148,6 +149,28 @@ def test_another_command_ends_loading(issuer: Issuer):
     issuer.status(first.to_command())
     assert issuer.raw("80F28002024F0000").endswith("9000")
     assert issuer.status(second.to_command()) == "6985"
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        Delete(SECOND),
+        Delete(NOTE),
+        SetStatus(StatusScope.APPLICATIONS, 0x80, SECOND),
+        GetStatus(StatusScope.APPLICATIONS),
+        MakeSelectable(SECOND),
+    ],
+    ids=lambda request: type(request).__name__,
+)
+def test_another_command_ends_personalisation(card: ManagedCard, loaded: Issuer, between):
+    loaded.install()
+    loaded.install(SECOND)
+    loaded.status(InstallForPersonalization(NOTE).to_command())
+    assert loaded.status(StoreData(0, b"a", is_last=False).to_command()) == "9000"
+    loaded.status(between.to_command())
+    before = dict(card.store.contents)
+    assert loaded.status(StoreData(1, b"b", is_last=True).to_command()) == "6A86"
+    assert card.store.contents == before
 
 
 def test_a_load_file_that_is_there_is_not_loaded_again(loaded: Issuer):
@@ -369,7 +392,10 @@ def test_a_locked_card_has_its_domain_alone_and_can_be_unlocked(card: ManagedCar
 
 
 def test_a_terminated_card_tells_what_it_is_and_nothing_else(card: ManagedCard, issuer: Issuer):
+    card.send("0070000001")
+    assert card.send("010D000000") == "A000000001019000"
     assert issuer.status(state(0xFF)) == "9000"
+    assert card.send("010D000000") == "6999"
     assert issuer.status(state(0x0F)) == "6985"
     again = card.again()
     assert again.send("80CA9F7F00").endswith("9000")
