@@ -80,9 +80,11 @@ def release_default(inventory: CardInventory, aid: Aid) -> tuple[Step, ...]:
     holder = inventory.default_selected
     if holder is None or holder.aid == aid:
         return ()
-    left = (holder.privileges or NO_PRIVILEGES) & ~Privilege.DEFAULT_SELECTED
-    command = RegistryUpdate(holder.aid, left).to_command()
-    return (Step(f"no longer have a reset select {holder.aid}", commands=(command,)),)
+    held = holder.privileges or NO_PRIVILEGES
+    release = RegistryUpdate(holder.aid, held & ~Privilege.DEFAULT_SELECTED).to_command()
+    restore = RegistryUpdate(holder.aid, held).to_command()
+    words = f"no longer have a reset select {holder.aid}"
+    return (Step(words, commands=(release,), undo=(restore,)),)
 
 
 def _application(inventory: CardInventory, aid: Aid) -> StatusEntry:

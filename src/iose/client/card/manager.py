@@ -18,10 +18,11 @@ from iose.client.card.inventory import CardInventory, read_inventory
 from iose.client.card.key_files import CardKeys
 from iose.client.card.plan import KeyChange, Plan, Step
 from iose.globalplatform.channel import SecureChannelError
+from iose.globalplatform.commands import Ins
 from iose.globalplatform.put_key import PutKey
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu
-from iose.iso7816.status import StatusWordError
+from iose.iso7816.status import StatusWord
 from iose.transport.base import Connection
 from iose.transport.errors import TransportError
 from iose.wire.errors import IoseError
@@ -31,6 +32,8 @@ Progress = Callable[[int, str], None]
 
 AGAIN: Final = "run the same command again: it finds out what was done, and does the rest"
 TAKEN_BACK: Final = "what this run had begun was taken back"
+LEFT: Final = "not all that this run had begun could be taken back: 'iose card list' shows what is"
+NOT_THERE: Final = frozenset({StatusWord.REFERENCED_DATA_NOT_FOUND, StatusWord.NOT_FOUND})
 
 
 class CardManager:
@@ -122,8 +125,8 @@ class CardManager:
                 raise
             except IoseError as error:
                 if begun:
-                    await self._take_back(begun)
-                    error.hint = error.hint or TAKEN_BACK
+                    is_as_before = await self._take_back(begun)
+                    error.hint = (error.hint or TAKEN_BACK) if is_as_before else LEFT
                 raise
             done += step.apdus
         progress(done, "")
@@ -154,11 +157,15 @@ class CardManager:
         await select(self._connection, self.issuer_domain.value)
         await self._open_channel([change.keys])
 
-    async def _take_back(self, commands: Sequence[CommandApdu]) -> None:
+    async def _take_back(self, commands: Sequence[CommandApdu]) -> bool:
+        """Return whether the card is as it was before."""
+        done = 0
         for command in commands:
-            # what was refused may not be there at all; the refusal itself is what is told
-            with suppress(StatusWordError, SecureChannelError, TransportError):
-                await self.channel.require(command, "cleaning up")
+            accepted = NOT_THERE if command.ins == Ins.DELETE else frozenset[int]()
+            with suppress(IoseError):  # the refusal that came first is what is told
+                await self.channel.require(command, "cleaning up", accepted)
+                done += 1
+        return done == len(commands)
 
     async def _open_channel(self, candidates: Sequence[CardKeys]) -> None:
         announced = await announced_variant(self._connection)

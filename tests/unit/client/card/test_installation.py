@@ -16,7 +16,7 @@ from iose.client.card.installation import (
 )
 from iose.client.card.inventory import CardInventory
 from iose.client.card.key_change import draw_keys, plan_key_change
-from iose.client.card.manager import CardManager
+from iose.client.card.manager import LEFT, TAKEN_BACK, CardManager
 from iose.client.card.plan import Plan, Step
 from iose.globalplatform.channel import ScpVariant
 from iose.globalplatform.commands import Delete, Ins, LoadBlock, store_blocks
@@ -36,6 +36,7 @@ from tests.support.rng import SeededRng
 ISD = Aid.from_hex("A000000151000000")
 PACKAGE = Aid.from_hex("0102030408")
 MODULE = Aid.from_hex("010203040800")
+SERVER = Aid.from_hex("010203040500")
 OTHER = Aid.from_hex("A00000000901")
 SHIPPED = shipped_packages()["tls-im"]
 EMPTY = CardInventory(ISD, 0x0F)
@@ -172,6 +173,27 @@ def test_what_a_refused_plan_began_is_taken_back(tmp_path: Path):
     with pytest.raises(StatusWordError, match="lock another: nothing of this AID"):
         run(reader, tmp_path, plan)
     assert inventory(reader, tmp_path) == before
+
+
+def test_a_refused_plan_gives_the_default_selection_back(tmp_path: Path):
+    reader = ManagedCard()
+    before = inventory(reader, tmp_path)
+    wanted = replace(REQUEST, privileges=Privilege.DEFAULT_SELECTED)
+    begun = plan_installation(before, wanted, BLOCK)
+    plan = replace(begun, steps=(*begun.steps, Step("lock another", commands=(REFUSED,))))
+    with pytest.raises(StatusWordError) as caught:
+        run(reader, tmp_path, plan)
+    assert caught.value.hint == TAKEN_BACK
+    assert inventory(reader, tmp_path) == before
+
+
+@pytest.mark.parametrize(("undo", "hint"), [(Delete(OTHER), TAKEN_BACK), (Delete(ISD), LEFT)])
+def test_what_could_not_be_taken_back_is_told(tmp_path: Path, undo: Delete, hint: str):
+    begun = plan_lock(inventory(ManagedCard(), tmp_path), SERVER, is_locked=True).steps[0]
+    steps = (replace(begun, undo=(undo.to_command(),)), Step("lock another", commands=(REFUSED,)))
+    with pytest.raises(StatusWordError) as caught:
+        run(ManagedCard(), tmp_path, Plan("two", steps))
+    assert caught.value.hint == hint
 
 
 def test_what_this_side_cannot_do_is_taken_back_too(tmp_path: Path):
