@@ -287,6 +287,7 @@ def _client_context(endpoint: RacsEndpoint) -> ssl.SSLContext:
     if endpoint.is_legacy:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = endpoint.server_name is not None and not endpoint.is_unverified
+    context.hostname_checks_common_name = endpoint.is_legacy  # a user's may be anything
     if endpoint.is_unverified:
         context.verify_mode = ssl.CERT_NONE
     else:

@@ -8,6 +8,8 @@ import ssl
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -175,6 +177,44 @@ def test_a_user_cannot_stand_for_the_server(folder, tmp_path, is_user, authority
             asyncio.run(main())
     else:
         asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "fault"),
+    [
+        ("localhost", None, "not made for a server"),
+        ("localhost", "localhost", None),
+        (None, "server", "Hostname mismatch"),  # its common name, which a user's may have too
+    ],
+)
+def test_a_certificate_for_any_purpose_is_a_servers_only_by_its_name(
+    folder, tmp_path, authority, host, asked, fault
+):
+    issue(authority, tmp_path, "server", is_server=True, is_rsa=True)
+    made = x509.load_pem_x509_certificate((tmp_path / "server.pem").read_bytes())
+    issuer = x509.load_pem_x509_certificate(authority.certificate).subject
+    builder = x509.CertificateBuilder(issuer, made.subject, made.public_key(), 7)
+    builder = builder.not_valid_before(NOW).not_valid_after(made.not_valid_after_utc)
+    if host is not None:
+        names = x509.SubjectAlternativeName([x509.DNSName(host)])
+        builder = builder.add_extension(names, critical=False)
+    signed = builder.sign(load_pem_private_key(authority.key, None), SHA256())
+    (tmp_path / "server.pem").write_bytes(signed.public_bytes(Encoding.PEM))
+
+    async def work(_, where):
+        own = {"certificate": folder / "user.pem", "key": folder / "user.key"}
+        link = RacsLink(dataclasses.replace(where, **own))
+        await link.open()
+        await link.close()
+
+    given = {"is_modern": True, "is_legacy": False, "server_name": asked}
+    if fault is None:
+        run(work, tmp_path, **given)
+    else:
+        with pytest.raises(NoReaderError, match=fault) as caught:
+            run(work, tmp_path, **given)
+        assert "--server-name" in caught.value.hint
+    run(work, tmp_path, is_legacy=True, server_name=asked)  # the published server's has no purpose
 
 
 def test_a_certificate_the_server_does_not_trust_is_told_as_such(folder, tmp_path):
