@@ -816,7 +816,10 @@ TARGETS: dict[str, Target] = {
         _stored,
         (IoseError,),
         (_OBJECTS["010203040500/object/psk"],),
-        ("applets/tls_se/owner.py read_secrets", "runtime/compose.py TlsSeMaker.read_secrets"),
+        (
+            "applets/tls_se/owner.py read_secrets",
+            "runtime/compose/elements.py TlsSeMaker.read_secrets",
+        ),
     ),
     "statement of an element": Target(
         Statement.decode,

@@ -1,74 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The composition root: the only place that puts card, applets and stores together.
+"""Software elements as the cards they are: made, described and changed for their owner.
 
-Element hosts use it through ``TlsSeMaker``; tests and programs without a node call ``build_card``.
+``ElementMaker`` of the element hosts. Secrets leave here over the owner's channel alone.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import cache
 from typing import Final
 
 import structlog
 
-from iose.applet_api import AppletFactory, Package
-from iose.applet_commands.pins import ADMIN_TRIES, USER_TRIES, PinName, random_pin
-from iose.applet_commands.psk import PSK_SIZE
-from iose.applets.security_domain import (
-    DEFAULT_VARIANT,
-    ISD_AID,
-    DomainName,
-    DomainParameters,
-    SecurityDomainApplet,
-    read_domain,
-)
-from iose.applets.tls_im import ModulePersonalisation, TlsIdentityApplet, read_module_secrets
-from iose.applets.tls_im.personalisation import USER_PIN_SIZE
+from iose.applet_commands.pins import ADMIN_TRIES, USER_TRIES, PinName
+from iose.applets.security_domain import DomainName, DomainParameters, read_domain
+from iose.applets.tls_im import read_module_secrets
 from iose.applets.tls_se import (
     TLS_SE_AID,
     CommandSet,
     Limits,
     Personalisation,
     Settings,
-    TlsServerApplet,
     Wire,
     read_secrets,
 )
 from iose.applets.tls_se.settings import CHIP_PIECE
-from iose.applets.tls_se.state import (
-    DEFAULT_GUEST_IDENTITY,
-    DEFAULT_IDENTITY,
-    Name,
-    Profile,
-)
-from iose.card.card_os import CardOs, CardServices, CardSettings
+from iose.applets.tls_se.state import Name, Profile
+from iose.card.card_os import CardOs, CardSettings
 from iose.card.contents import COPY_NAME, HISTORICAL_BYTES, shown_name
-from iose.card.refusals import CardFault
 from iose.card.registry import REGISTRY_NAME, Registry, RegistryEntry
 from iose.card.store import NonVolatileStore
-from iose.crypto.base import Rng
-from iose.crypto.pyca import PycaCrypto
 from iose.globalplatform.channel import ScpVariant
 from iose.globalplatform.life_cycle import Privilege
 from iose.iso7816.aid import Aid
 from iose.iso7816.atr import Atr, TransmissionProtocol
 from iose.protocols.host_frames import ElementInstance
+from iose.runtime.compose.cards import (
+    IDENTITY_MODULE,
+    MODULE,
+    add_domain,
+    build_card,
+    make_element,
+)
+from iose.runtime.compose.personalisation import text
 from iose.runtime.elements.owner import ElementPlan
 from iose.runtime.elements.record import MARK_NAME, ElementRecord, Mark
-from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError
-from iose.runtime.packages import shipped_packages
 from iose.wire.errors import DecodeError, StoreError
 
-MODULE: Final = "tls_se"
-IDENTITY_MODULE: Final = "tls_im"
-DOMAIN_MODULE: Final = "security_domain"
-APPLETS: Final[Mapping[str, AppletFactory]] = {
-    MODULE: TlsServerApplet,
-    IDENTITY_MODULE: TlsIdentityApplet,
-    DOMAIN_MODULE: SecurityDomainApplet,
-}
-PRELOADED: Final = (MODULE,)
 DESCRIPTIVE: Final = tuple(
     f"/{name}"
     for name in (HISTORICAL_BYTES, f"object/{Name.PROFILE}", f"object/{Name.ELEMENT_NAME}")
@@ -82,128 +58,6 @@ FULL_TRIES: Final[Mapping[str, bytes | None]] = {
 """What ``unlock`` puts where; None removes a counter of failures."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.element_host")
-
-
-@cache
-def card_packages() -> tuple[Package, ...]:
-    """Return what may be loaded onto our cards."""
-    crypto = PycaCrypto()
-    return tuple(
-        Package(
-            shipped.load_file.package_aid,
-            shipped.load_file.version,
-            ((shipped.applet_aid, shipped.module),),
-            shipped.load_file.data,
-            shipped.load_file.hash(crypto),
-        )
-        for shipped in shipped_packages().values()
-    )
-
-
-def build_card(store: NonVolatileStore, settings: Settings, rng: Rng | None = None) -> CardOs:
-    """Return the card on a store, without power.
-
-    Args:
-        store: Its persistent memory, empty or that of an element.
-        settings: The element's settings, which also say how strict the card OS is.
-        rng: Source of random bytes; None for the operating system's.
-    """
-    services = CardServices(
-        crypto=PycaCrypto(),
-        rng=rng or OsRng(),
-        applets=APPLETS,
-        on_fault=_log_fault,
-        packages=card_packages(),
-    )
-    return CardOs(store, services, CardSettings(is_class_checked=settings.is_hardened))
-
-
-def make_element(
-    store: NonVolatileStore,
-    personalisation: Personalisation,
-    rng: Rng | None = None,
-    variant: ScpVariant = DEFAULT_VARIANT,
-) -> CardOs:
-    """Return the card of a new element, made on an empty store, without power.
-
-    It has an issuer security domain, with the published keys if the personalisation takes the
-    published secrets.
-
-    Raises:
-        StatusWordError: The personalisation or the variant is refused.
-        StoreError: The medium is full or broken; what was written is not an element.
-    """
-    card = build_card(store, personalisation.settings, rng)
-    _add_domain(card, DomainParameters(variant, personalisation.uses_demo_secrets))
-    card.install(MODULE, TLS_SE_AID, personalisation.encode(), default_selected=True)
-    return card
-
-
-def _add_domain(card: CardOs, parameters: DomainParameters) -> None:
-    loaded = [
-        package.aid
-        for package in card_packages()
-        if any(name in PRELOADED for _, name in package.modules)
-    ]
-    card.add_domain(DOMAIN_MODULE, ISD_AID, parameters.encode(), loaded=loaded)
-
-
-def draw_instance_secrets(rng: Rng | None = None) -> dict[str, str]:
-    """Return secrets of a new TLS-SE instance, by the names ``read_secrets`` gives them."""
-    source = rng or OsRng()
-    return {
-        "psk": source.random_bytes(PSK_SIZE).hex(),
-        "psk_identity": _text(DEFAULT_IDENTITY),
-        "user_pin": _text(random_pin(source)),
-        "admin_pin": _text(random_pin(source)),
-        "guest_psk": source.random_bytes(PSK_SIZE).hex(),
-        "guest_psk_identity": _text(DEFAULT_GUEST_IDENTITY),
-    }
-
-
-def encode_instance(sen: str, seid: str, secrets: Mapping[str, str]) -> tuple[bytes, bytes]:
-    """Return what a new TLS-SE instance is given: parameters of INSTALL, content of STORE DATA.
-
-    Until it has both it is not personalised, and what it drew itself is known to nobody.
-
-    Args:
-        sen: Its TLS server name.
-        seid: Name of its element on the administration plane.
-        secrets: What ``draw_instance_secrets`` returned.
-    """
-    first = Personalisation(sen.encode("ascii"), seid=seid.encode(), is_final=False)
-    final = replace(
-        first,
-        psk=bytes.fromhex(secrets["psk"]),
-        identity=secrets["psk_identity"].encode(),
-        user_pin=secrets["user_pin"].encode(),
-        admin_pin=secrets["admin_pin"].encode(),
-        guest_psk=bytes.fromhex(secrets["guest_psk"]),
-        guest_identity=secrets["guest_psk_identity"].encode(),
-        is_final=True,
-    )
-    return first.encode(), final.encode()
-
-
-def draw_module_secrets(rng: Rng | None = None) -> dict[str, str]:
-    """Return PINs of a new identity module, by the names ``read_secrets`` gives them."""
-    source = rng or OsRng()
-    return {
-        "user_pin": _text(random_pin(source, USER_PIN_SIZE)),
-        "admin_pin": _text(random_pin(source)),
-    }
-
-
-def encode_module(secrets: Mapping[str, str]) -> tuple[bytes, bytes]:
-    """Return what a new identity module is given: parameters of INSTALL, content of STORE DATA.
-
-    Its PSK is provisioned later, by who holds the PIN.
-    """
-    first = ModulePersonalisation(is_final=False)
-    final = ModulePersonalisation(
-        user_pin=secrets["user_pin"].encode(), admin_pin=secrets["admin_pin"].encode()
-    )
-    return first.encode(), final.encode()
 
 
 class TlsSeMaker:
@@ -311,7 +165,7 @@ class TlsSeMaker:
         for entry in registry.entries:
             pins = read_module_secrets(objects, entry.aid)
             if pins is not None and entry.module == IDENTITY_MODULE:
-                known = {"user_pin": _text(pins.user_pin), "admin_pin": _text(pins.admin_pin)}
+                known = {"user_pin": text(pins.user_pin), "admin_pin": text(pins.admin_pin)}
                 others.append({"aid": str(entry.aid), **known})
         if others:
             named["instances"] = others
@@ -360,7 +214,7 @@ def _modernise(
         added[COPY_NAME] = b"\x01"
     if added:
         store.write(added)
-    _add_domain(card, DomainParameters())
+    add_domain(card, DomainParameters())
 
 
 def _registry(objects: Mapping[str, bytes]) -> Registry:
@@ -414,19 +268,11 @@ def _secrets(objects: Mapping[str, bytes], aid: Aid) -> dict[str, str]:
         raise ConfigurationError("the store holds no element")
     named = {
         **({} if secrets.psk is None else {"psk": secrets.psk.hex()}),
-        "psk_identity": _text(secrets.identity),
-        "user_pin": _text(secrets.user_pin),
-        "admin_pin": _text(secrets.admin_pin),
+        "psk_identity": text(secrets.identity),
+        "user_pin": text(secrets.user_pin),
+        "admin_pin": text(secrets.admin_pin),
     }
     if secrets.guest_psk is not None:
         named["guest_psk"] = secrets.guest_psk.hex()
-        named["guest_psk_identity"] = _text(secrets.guest_identity)
+        named["guest_psk_identity"] = text(secrets.guest_identity)
     return named
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "backslashreplace")
-
-
-def _log_fault(fault: CardFault) -> None:
-    log.warning("card.fault", fault=str(fault))
