@@ -19,9 +19,10 @@ from iose.cli.card_view import (
     information_document,
     information_rows,
 )
-from iose.cli.output import print_json, print_table
+from iose.cli.output import harmless, print_json, print_table
 from iose.client.cap_file import write_cap
 from iose.client.card.changes import plan_default, plan_deletion, plan_lock
+from iose.client.card.errors import CardManagementError, WrongKeysError
 from iose.client.card.information import read_information
 from iose.client.card.installation import plan_installation
 from iose.client.card.key_files import PUBLISHED_KEYS
@@ -90,15 +91,15 @@ def info(
         aid = await select_issuer_domain(connection, options.issuer_domain())
         document: dict[str, Any] = {"issuer_domain": str(aid)}
         document |= information_document(await read_information(connection))
-        if check_published_keys:
-            document["published_keys"] = await _takes_published(connection, options, reader.name)
-        if as_json:
-            print_json(document)
-            return
         rows = [("issuer domain", str(aid)), *information_rows(document)]
         if check_published_keys:
-            rows.append(("published keys", "ACCEPTED" if document["published_keys"] else "refused"))
-        print_table(("what", "value"), rows)
+            found, words = await _takes_published(connection, options, reader.name)
+            document["published_keys"] = found
+            rows.append(("published keys", harmless(words)))
+        if as_json:
+            print_json(document)
+        else:
+            print_table(("what", "value"), rows)
 
     with_connection(reader, work)
 
@@ -319,9 +320,14 @@ def _seid(reader: Reader) -> str:
     return str(getattr(reader, "seid", reader.name))
 
 
-async def _takes_published(connection: Connection, options: CardOptions, name: str) -> bool:
+async def _takes_published(
+    connection: Connection, options: CardOptions, name: str
+) -> tuple[bool | None, str]:
+    """Return whether the card takes the published keys, None when that cannot be told; in words."""
     try:
         await open_manager(connection, options, name, [PUBLISHED_KEYS])
-    except SecureChannelError:
-        return False
-    return True
+    except WrongKeysError:
+        return False, "refused"
+    except (SecureChannelError, CardManagementError) as error:
+        return None, f"cannot be told: {error}"
+    return True, "ACCEPTED"

@@ -89,7 +89,7 @@ async def open_manager(
     """Return the card with a secure channel to its issuer security domain.
 
     Raises:
-        CardManagementError: There is no such domain, or the keys failed on the card before.
+        CardManagementError: There is no such domain, or the keys cannot be its keys.
         SecureChannelError: The card refuses, or its keys are others.
         TransportError: No answer.
     """

@@ -40,7 +40,7 @@ KEY_VARIABLES: Final = ("IOSE_CARD_KEY_ENC", "IOSE_CARD_KEY_MAC", "IOSE_CARD_KEY
 KEYS_HINT: Final = (
     "give --keys FILE; for an element of yours: iose element secrets NAME --out FILE --again"
 )
-DEMO_WARNING: Final = "the card takes the published keys: anybody may manage it"
+DEMO_WARNING: Final = "these are the published keys: anybody may manage a card that takes them"
 DEMO_HINT: Final = "give it keys of its own: iose card put-key TARGET --demo-keys --out FILE"
 
 KeysOption = Annotated[

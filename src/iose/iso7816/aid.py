@@ -29,7 +29,7 @@ class Aid:
         try:
             return cls(bytes.fromhex(text))
         except ValueError as error:
-            raise DecodeError(f"an AID is written in hex digits: {error}") from error
+            raise DecodeError("an AID is written in hex digits") from error
 
     def __str__(self) -> str:
         """Return the upper-case hex digits."""

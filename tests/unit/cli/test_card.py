@@ -90,7 +90,7 @@ def foreign_cap(tmp_path: Path, size: int = 3000) -> Path:
 def test_a_card_is_listed_in_words(terminal: Terminal):
     status, out, err = terminal.demo("list")
     assert status == 0
-    assert "anybody may manage it" in err
+    assert "anybody may manage a card" in err
     rows = [line.split("\t") for line in out.splitlines()]
     assert rows == [
         ["issuer domain", "A000000151000000", "", "op ready", "", ""],
@@ -396,7 +396,7 @@ def test_keys_can_come_from_the_environment(terminal: Terminal, monkeypatch):
     for name in card_options.KEY_VARIABLES:
         monkeypatch.setenv(name, bytes(range(0x40, 0x50)).hex())
     status, _, err = terminal("list", "key1.com")
-    assert (status, "anybody may manage it" in err) == (0, True)
+    assert (status, "anybody may manage a card" in err) == (0, True)
     monkeypatch.setenv(card_options.KEY_VARIABLES[0], "secret")
     status, _, err = terminal("list", "key1.com")
     assert (status, "secret" in err) == (1, False)
@@ -558,8 +558,17 @@ def test_privileges_are_names_or_bytes(text: str, expected: int):
 
 def test_published_keys_that_are_refused_are_told(terminal: Terminal, tmp_path: Path):
     terminal.demo("put-key", "--out", str(tmp_path / "keys.json"), "--yes")
+    for _ in range(2):  # the second time the card is not asked
+        status, out, _ = terminal("info", "key1.com", "--check-published-keys")
+        assert (status, "published keys\trefused" in out) == (0, True)
+
+
+def test_a_blocked_card_leaves_open_whether_it_takes_the_published_keys(terminal: Terminal):
+    terminal.reader.store.contents["A000000151000000/object/failures"] = bytes((10,))
     status, out, _ = terminal("info", "key1.com", "--check-published-keys")
-    assert (status, "published keys\trefused" in out) == (0, True)
+    assert (status, "published keys\tcannot be told: " in out, "blocked" in out) == (0, True, True)
+    status, out, _ = terminal("info", "key1.com", "--check-published-keys", "--json")
+    assert (status, json.loads(out)["published_keys"]) == (0, None)
 
 
 def test_an_export_tells_in_json_what_it_wrote(terminal: Terminal, tmp_path: Path):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from iose.client.card.errors import CardManagementError
+from iose.client.card.errors import CardManagementError, WrongKeysError
 from iose.client.card.failed_keys import FailedKeys
 from iose.client.card.key_files import CardKeys
 from iose.crypto.base import CryptoProvider, Rng
@@ -39,6 +39,8 @@ LONG_CHALLENGE_SIZE: Final = 16
 HINTS: Final = {
     StatusWord.FOREIGN_PACKAGE: "software elements run the applets shipped with iose only",
 }
+OFFER_HINT: Final = "'iose card info' shows which key versions and protocols it has"
+BLOCKED_HINT: Final = "a software element is unblocked by its owner: iose element unlock NAME"
 FAILED_HINT: Final = "these keys are remembered, and not tried on this card again"
 
 
@@ -185,8 +187,9 @@ async def open_channel(
         announced: Protocol the card announces in clear, if it does.
 
     Raises:
-        CardManagementError: The keys failed on this card before, or cannot be its keys.
-        SecureChannelError: The card refuses, or its keys are others.
+        CardManagementError: The keys cannot be those of this card.
+        SecureChannelError: The card refuses.
+        WrongKeysError: Its keys are others, or these failed on it before.
         TransportError: No answer.
     """
     usable = _not_failed(candidates, tools, card)
@@ -201,7 +204,7 @@ async def open_channel(
         channel.unwrap(await _transmit(connection, command))
     except SecureChannelError as error:
         tools.failed.note(card, keys)
-        raise SecureChannelError(
+        raise WrongKeysError(
             f"the card refuses these keys: {explain(error.status, command.ins)} ({error.status})",
             status=error.status,
             hint=FAILED_HINT,
@@ -214,13 +217,13 @@ def _not_failed(candidates: Sequence[CardKeys], tools: Tools, card: bytes) -> Se
     """Return the keys that may be tried: those that did not fail before.
 
     Raises:
-        CardManagementError: All of them failed.
+        WrongKeysError: All of them failed.
     """
     failed = [keys for keys in candidates if tools.failed.has(card, keys)]
     if tools.retries_failed or not failed:
         return candidates
     if len(failed) == len(candidates):
-        raise CardManagementError(
+        raise WrongKeysError(
             "these keys failed on this card before; a card blocks for good after a few failures",
             hint="use the right keys, or try these once more with --retry-keys",
         )
@@ -244,10 +247,11 @@ async def _initialize(
     if response.status == StatusWord.OK:
         return response
     reason = explain(response.status, INITIALIZE_UPDATE)
+    is_blocked = response.status == StatusWord.AUTHENTICATION_BLOCKED
     raise SecureChannelError(
         f"the card opens no secure channel: {reason} ({response.status})",
         status=response.status,
-        hint="'iose card info' shows which key versions and protocols it has",
+        hint=BLOCKED_HINT if is_blocked else OFFER_HINT,
     )
 
 
@@ -282,7 +286,7 @@ def _prove_card(  # one exchange and all it depends on
         try:
             return channel, channel.authenticate(response), keys
         except SecureChannelError as error:
-            fault = SecureChannelError(str(error), status=error.status, hint=FAILED_HINT)
+            fault = WrongKeysError(str(error), status=error.status, hint=FAILED_HINT)
     for keys in fitting:
         tools.failed.note(card, keys)
     raise fault

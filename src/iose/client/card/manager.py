@@ -72,7 +72,7 @@ class CardManager:
             issuer_domain: Its AID, if it is known; else it is looked for.
 
         Raises:
-            CardManagementError: There is no such domain, or the keys failed on the card before.
+            CardManagementError: There is no such domain, or the keys cannot be its keys.
             SecureChannelError: The card refuses, or its keys are others.
             TransportError: No answer.
         """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from iose.client.card.errors import CardManagementError
+from iose.client.card.errors import CardManagementError, WrongKeysError
 from iose.client.card.failed_keys import FOLDER_VARIABLE, FailedKeys, default_folder
 from iose.client.card.key_change import draw_keys, next_version, plan_key_change
 from iose.client.card.key_files import PUBLISHED_KEYS, CardKeys, key_document, read_key_document
@@ -80,7 +80,7 @@ def test_keys_that_failed_are_not_tried_again_unless_told(tmp_path: Path):
     with pytest.raises(SecureChannelError):
         inventory(reader, tmp_path, WRONG)
     reader.sent.clear()
-    with pytest.raises(CardManagementError, match="failed on this card before") as caught:
+    with pytest.raises(WrongKeysError, match="failed on this card before") as caught:
         inventory(reader, tmp_path, WRONG)
     assert "--retry-keys" in caught.value.hint
     assert sent(reader, INITIALIZE_UPDATE) == 0
@@ -206,8 +206,9 @@ def test_master_keys_open_the_card_whose_keys_follow_from_them(tmp_path: Path, m
 def test_a_blocked_card_is_told_in_words(tmp_path: Path):
     reader = ManagedCard()
     reader.store.contents["A000000151000000/object/failures"] = bytes((10,))
-    with pytest.raises(SecureChannelError, match="blocked"):
+    with pytest.raises(SecureChannelError, match="blocked") as caught:
         inventory(reader, tmp_path)
+    assert "iose element unlock" in str(caught.value.hint)
 
 
 def test_a_refused_authentication_is_remembered(tmp_path: Path, monkeypatch):
