@@ -44,14 +44,15 @@ class CardChange:
         """
         text = sys.stderr if as_json else sys.stdout
         plan: Plan | None = None
+        shown: _Shown | None = None
         is_applied = False
         if is_dry or not is_yes:
-            plan = with_connection(self.reader, self._plan)
+            shown = with_connection(self.reader, self._plan)
+            plan = shown.plan
             print_plan(plan, text)
             if not is_dry and plan.steps:
                 _ask()
         if not is_dry and (plan is None or plan.steps):
-            shown = plan
             try:
                 plan = with_connection(self.reader, lambda one: self._apply(one, shown, text))
             except KeyboardInterrupt:
@@ -62,15 +63,18 @@ class CardChange:
         elif is_applied:
             print("done")
 
-    async def _plan(self, connection: Connection) -> Plan:
-        return await self.planner(await self._manager(connection))
+    async def _plan(self, connection: Connection) -> "_Shown":
+        manager = await self._manager(connection)
+        return _Shown(await self.planner(manager), manager.identity)
 
-    async def _apply(self, connection: Connection, shown: Plan | None, text: TextIO) -> Plan:
+    async def _apply(self, connection: Connection, shown: "_Shown | None", text: TextIO) -> Plan:
         manager = await self._manager(connection)
         plan = await self.planner(manager)
         if shown is None:
             print_plan(plan, text)
-        elif not plan.is_as(shown):
+        elif manager.identity != shown.card:
+            raise CardManagementError("this is another card than the plan was made for", hint=AGAIN)
+        elif not plan.is_as(shown.plan):
             raise CardManagementError("the card was changed meanwhile", hint=AGAIN)
         progress = ProgressLine(plan)
         try:
@@ -81,6 +85,14 @@ class CardChange:
 
     async def _manager(self, connection: Connection) -> CardManager:
         return await open_manager(connection, self.options, self.reader.name, self.candidates)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A plan that was shown, and the identity of the card it is for."""
+
+    plan: Plan
+    card: bytes
 
 
 async def open_manager(

@@ -304,6 +304,24 @@ def test_a_card_that_changes_while_one_thinks_is_not_touched(
     assert (status, "changed meanwhile" in err) == (1, True)
 
 
+def test_a_card_that_is_swapped_while_one_thinks_is_not_touched(
+    terminal: Terminal, tmp_path: Path, monkeypatch
+):
+    other = ManagedCard()
+    other.store.contents["A000000151000000/object/serial"] = b"8765"
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+
+    def confirm(*_: object, **__: object) -> bool:
+        monkeypatch.setattr(card_options, "open_reader", lambda *_, **__: other)
+        monkeypatch.setattr(terminal.reader, "connect", other.connect)
+        return True
+
+    monkeypatch.setattr("typer.confirm", confirm)
+    status, _, err = terminal.install_second(tmp_path / "secrets.json")
+    assert (status, "another card" in err) == (1, True)
+    assert not (tmp_path / "secrets.json").exists()
+
+
 def test_an_identity_module_is_loaded_installed_locked_and_deleted(terminal, tmp_path: Path):
     file = tmp_path / "module.json"
     status, out, err = terminal.demo("install", "tls-im", "--secrets-out", str(file), "--yes")

@@ -41,6 +41,7 @@ class CardManager:
 
     Attributes:
         issuer_domain: AID of the domain.
+        identity: What tells the card from others.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class CardManager:
         self.issuer_domain = issuer_domain
         self._connection = connection
         self._tools = tools
-        self._identity = identity
+        self.identity = identity
         self._channel: CardChannel | None = None
 
     @classmethod
@@ -170,7 +171,7 @@ class CardManager:
     async def _open_channel(self, candidates: Sequence[CardKeys]) -> None:
         announced = await announced_variant(self._connection)
         self._channel = await open_channel(
-            self._connection, candidates, self._tools, self._identity, announced=announced
+            self._connection, candidates, self._tools, self.identity, announced=announced
         )
 
 
