@@ -24,7 +24,7 @@ from iose.runtime.author_policy import (
     parse_policy,
     parse_users,
 )
-from iose.runtime.config import parse_address, read_config
+from iose.runtime.config import ALIAS_LIMIT, parse_address, read_config
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.racs_settings import RuleSettings
 from iose.wire.errors import DecodeError
@@ -110,7 +110,7 @@ class _Importer:
         self._elements: dict[str, dict[str, object]] = {}
 
     def work(self) -> ImportedConfig:
-        if not (self._folder / USERS).is_file() or not (self._folder / CONFIG).is_file():
+        if not self._has(USERS) or not self._has(CONFIG):
             raise ConfigurationError(
                 f"{self._folder} holds no {CONFIG} or no {USERS}",
                 hint="give the directory the published server was started with",
@@ -238,7 +238,7 @@ class _Importer:
         return names
 
     def _read_filter(self, name: str) -> tuple[str, ...] | None:
-        if Path(name).name != name or not (self._folder / name).is_file():
+        if Path(name).name != name or not self._has(name):
             self._note(f"{name}: this filter file is not in the directory; its users get no access")
             return None
         return parse_filter(name, self._lines(name), self._note)
@@ -279,7 +279,7 @@ class _Importer:
         paths = {
             ours: self._folder / settings[key][0] for key, ours in _FILES.items() if key in settings
         }
-        missing = [str(path) for path in paths.values() if not path.is_file()]
+        missing = [str(path) for path in paths.values() if not self._has(str(path))]
         if paths and not missing and len(paths) == len(_FILES):
             self._tables["racs"].update({ours: str(path) for ours, path in paths.items()})
             self._note("users' certificates are taken from ca_file alone, never from the system's")
@@ -315,6 +315,10 @@ class _Importer:
         if sen.lower() == NO_NAME or len(aid) == DISABLING_AID_SIZE:
             table["is_enabled"] = False
             return
+        if not sen.isascii() or len(sen) > ALIAS_LIMIT:
+            self._note(f"{file}: no server name; the element is taken off the service plane")
+            table["is_enabled"] = False
+            return
         table["aliases"] = [sen]
         try:
             if aid:
@@ -324,7 +328,10 @@ class _Importer:
             table["is_enabled"] = False
 
     def _has(self, name: str) -> bool:
-        return (self._folder / name).is_file()
+        try:
+            return (self._folder / name).is_file()
+        except OSError:  # no file can have such a name
+            return False
 
     def _note_elements(self, settings: Mapping[str, list[str]]) -> None:
         if settings.get("secure_element_index", ["yes"])[0] == "yes":

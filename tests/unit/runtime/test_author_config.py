@@ -153,6 +153,17 @@ def test_an_applet_whose_filter_is_missing_or_bad_is_closed(imported, content):
     assert "filter.txt" in notes
 
 
+def test_a_file_that_no_directory_can_hold_is_missing(imported):
+    name = "x" * 300
+    config, notes = imported(
+        config=f"cert_file {name}\nkey_file k\nca_file c\n",
+        users="alice 1 a\n",
+        a=f"{AID} no 1 alice:{name}\n",
+    )
+    assert rights(config) == [("alice", ("a",), (), ())]
+    assert "certificates are not carried over" in notes
+
+
 def test_a_filter_outside_the_directory_is_not_read(imported, tmp_path):
     (tmp_path.parent / "outside.txt").write_text("FFFF0000 00200000")
     config, _ = imported(users="alice 1 a\n", a=f"{AID} no 1 alice:../outside.txt\n")
@@ -226,6 +237,8 @@ def test_names_become_aliases_or_take_an_element_off(imported):
         sen_1012="key9.com 00\n",
         sen_1013="key10.com zzzz\n",
         sen_1014="",
+        sen_1015="clé",
+        sen_1016="x" * 256,
         cardsn="key1.com card1\nkey2.com c*\n",
     )
     found = {
@@ -237,6 +250,8 @@ def test_names_become_aliases_or_take_an_element_off(imported):
         "1011": ((), "", False, ()),
         "1012": ((), "", False, ()),
         "1013": (("key10.com",), "", False, ()),
+        "1015": ((), "", False, ()),
+        "1016": ((), "", False, ()),
         "key1.com": ((), "", True, ("card1",)),
     }
     assert "zzzz is no AID" in notes
