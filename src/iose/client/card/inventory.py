@@ -90,8 +90,16 @@ def state_words(state: int, *, is_card: bool = False) -> str:
     return name
 
 
-async def read_inventory(channel: CardChannel, issuer_domain: Aid) -> CardInventory:
+async def read_inventory(
+    channel: CardChannel, issuer_domain: Aid, *, is_named: bool = True
+) -> CardInventory:
     """Return what is on the card.
+
+    Args:
+        channel: An open secure channel.
+        issuer_domain: AID of its security domain.
+        is_named: Whether the user said so. An AID that was found was told in clear, by whom nobody
+            knows: what the list says is believed instead.
 
     Raises:
         StatusWordError: The card refused.
@@ -105,8 +113,11 @@ async def read_inventory(channel: CardChannel, issuer_domain: Aid) -> CardInvent
     files = await _entries(channel, StatusScope.LOAD_FILES_AND_MODULES)
     if not files:  # cards may know the one scope and not the other
         files = await _entries(channel, StatusScope.LOAD_FILES)
-    state = next((entry.state for entry in domains), None)
-    return CardInventory(issuer_domain, state, applications, files)
+    listed = next(iter(domains), None)
+    if listed is None:
+        return CardInventory(issuer_domain, None, applications, files)
+    aid = issuer_domain if is_named else listed.aid
+    return CardInventory(aid, listed.state, applications, files)
 
 
 async def _entries(channel: CardChannel, scope: StatusScope) -> tuple[StatusEntry, ...]:

@@ -45,9 +45,16 @@ class CardManager:
     """
 
     def __init__(
-        self, connection: Connection, tools: Tools, issuer_domain: Aid, identity: bytes
+        self,
+        connection: Connection,
+        tools: Tools,
+        issuer_domain: Aid,
+        identity: bytes,
+        *,
+        is_named: bool,
     ) -> None:
         self.issuer_domain = issuer_domain
+        self._is_named = is_named
         self._connection = connection
         self._tools = tools
         self.identity = identity
@@ -78,7 +85,8 @@ class CardManager:
             TransportError: No answer.
         """
         aid = await select_issuer_domain(connection, issuer_domain)
-        manager = cls(connection, tools, aid, await read_identity(connection, name))
+        identity = await read_identity(connection, name)
+        manager = cls(connection, tools, aid, identity, is_named=issuer_domain is not None)
         await manager._open_channel(candidates)
         return manager
 
@@ -101,7 +109,7 @@ class CardManager:
             DecodeError: It answered something else.
             TransportError: No answer.
         """
-        return await read_inventory(self.channel, self.issuer_domain)
+        return await read_inventory(self.channel, self.issuer_domain, is_named=self._is_named)
 
     async def apply(self, plan: Plan, progress: Progress | None = None) -> None:
         """Carry a plan out.

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plans from what is on a card to what is asked for; refusals that take back what was begun."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from iose.client.card.changes import plan_default, plan_deletion, plan_lock
+from iose.client.card.discovery import is_selected, select
 from iose.client.card.errors import CardManagementError
 from iose.client.card.installation import (
     PERSONALISED_BEFORE,
@@ -16,12 +18,13 @@ from iose.client.card.installation import (
 )
 from iose.client.card.inventory import CardInventory
 from iose.client.card.key_change import draw_keys, plan_key_change
+from iose.client.card.key_files import PUBLISHED_KEYS
 from iose.client.card.manager import LEFT, TAKEN_BACK, CardManager
 from iose.client.card.plan import Plan, Step
 from iose.globalplatform.channel import ScpVariant
 from iose.globalplatform.commands import Delete, Ins, LoadBlock, store_blocks
 from iose.globalplatform.data_objects import StatusEntry
-from iose.globalplatform.install import InstallForPersonalization
+from iose.globalplatform.install import InstallForLoad, InstallForPersonalization
 from iose.globalplatform.life_cycle import Privilege
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu
@@ -30,7 +33,7 @@ from iose.runtime.compose import encode_module
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.packages import shipped_packages
 from iose.transport.errors import CardRemovedError
-from tests.support.managed_card import CRYPTO, ManagedCard, managed
+from tests.support.managed_card import CRYPTO, ManagedCard, managed, tools
 from tests.support.rng import SeededRng
 
 ISD = Aid.from_hex("A000000151000000")
@@ -163,6 +166,29 @@ def inventory(reader: ManagedCard, folder: Path) -> CardInventory:
 
 
 REFUSED = CommandApdu(0x80, 0xF0, 0x40, 0x80, OTHER.value, 256)
+
+
+@pytest.mark.parametrize("named", [None, OTHER])
+def test_a_package_goes_to_the_domain_the_channel_tells_of_unless_one_is_named(
+    tmp_path: Path, monkeypatch, named: Aid | None
+):
+    """What SELECT answers can be anybody's word."""
+
+    async def lie(connection, aid: Aid | None) -> Aid:
+        assert is_selected(await select(connection, ISD.value))
+        return aid or OTHER
+
+    monkeypatch.setattr("iose.client.card.manager.select_issuer_domain", lie)
+
+    async def work() -> Plan:
+        connection = await ManagedCard().connect()
+        manager = await CardManager.open(
+            connection, [PUBLISHED_KEYS], tools(tmp_path), name="card", issuer_domain=named
+        )
+        return plan_installation(await manager.inventory(), REQUEST, BLOCK)
+
+    announce = asyncio.run(work()).steps[0].commands[0]
+    assert announce == InstallForLoad(PACKAGE, named or ISD).to_command()
 
 
 def test_what_a_refused_plan_began_is_taken_back(tmp_path: Path):
