@@ -281,9 +281,14 @@ class _Secrets:
         self._file = secret_file(secrets_out, purpose, draw)
         self._shipped = shipped
         content = self._file.content
-        self._parameters, self._data = (
-            encode_module(content) if sen is None else encode_instance(sen, seid, content)
-        )
+        try:
+            self._parameters, self._data = (
+                encode_module(content) if sen is None else encode_instance(sen, seid, content)
+            )
+        except ValueError:  # it would quote a secret
+            raise ConfigurationError(
+                f"{self._file.path} holds a damaged secret", hint="name a new file"
+            ) from None
         self._aid = _written_aid(self._file) if self._file.is_written else aid
 
     def request(

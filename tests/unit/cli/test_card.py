@@ -246,6 +246,15 @@ def test_a_file_that_does_not_say_its_instance_is_not_used(terminal: Terminal, t
     assert (status, "does not say which instance" in err) == (1, True)
 
 
+@pytest.mark.parametrize("psk", ["secret", "é", "\ud800"])
+def test_a_damaged_secret_is_explained_without_repeating_it(terminal, tmp_path: Path, psk: str):
+    file = tmp_path / "secrets.json"
+    assert install_next(terminal, file, "shop1.com", "--yes")[0] == 0
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"psk": psk}))
+    status, _, err = install_next(terminal, file, "shop1.com", "--yes")
+    assert (status, "damaged secret" in err, "secret'" in err) == (1, True, False)
+
+
 def test_a_sen_where_an_aid_is_needed_is_told_where_to_find_it(terminal: Terminal):
     status, _, err = terminal.demo("lock", "key1.com", "--yes")
     assert status == 2
