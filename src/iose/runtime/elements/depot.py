@@ -155,11 +155,7 @@ class Depot:
             known = self.records.get(record.seid)
             if known is not None:
                 self.records[record.seid] = record
-                is_news |= (known.sen, known.state, known.instances) != (
-                    record.sen,
-                    record.state,
-                    record.instances,
-                )
+                is_news |= replace(known, stamp=0) != replace(record, stamp=0)
         return is_news
 
     def sorted_records(self) -> list[ElementRecord]:

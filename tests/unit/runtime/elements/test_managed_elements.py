@@ -2,13 +2,14 @@
 """Elements and their issuer: keys for the owner, instances told at once, older elements renewed."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from iose.applets.security_domain import ISD_AID, read_domain
 from iose.applets.tls_im import TLS_IM_AID, ModulePersonalisation
-from iose.applets.tls_se import TLS_SE_AID, Personalisation, Settings, Wire
+from iose.applets.tls_se import TLS_SE_AID, Limits, Personalisation, Settings, Wire
 from iose.card.contents import COPY_NAME as CARD_COPY_NAME
 from iose.card.registry import REGISTRY_NAME, Registry
 from iose.crypto.pyca import PycaCrypto
@@ -39,7 +40,7 @@ from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.packages import shipped_packages
 from iose.wire.errors import StoreError
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_store import MemoryStore, PowerFailure
 from tests.unit.runtime.elements.local_node import LocalNode
 
 DEMO_KEY = bytes(range(0x40, 0x50)).hex()
@@ -296,6 +297,18 @@ def test_a_node_looks_again_when_an_instance_comes_or_goes(node: LocalNode, mana
     assert node.depot.take([managed.record.to_json()])
 
 
+def test_a_node_looks_again_when_an_instance_takes_less_at_once(node: LocalNode, managed: Managed):
+    given = Personalisation(b"second.com", is_final=False)
+    managed.session.install(SECOND, given)
+    node.depot.take([managed.record.to_json()])
+    smaller = replace(given, settings=Settings(limits=Limits.CHIP), is_final=True).encode()
+    for request in (InstallForPersonalization(SECOND), *store_blocks(smaller, 200)):
+        assert managed.session.send(request) == "9000"
+    assert managed.record.chunk_size < node.depot.records[managed.seid].chunk_size
+    assert node.depot.take([managed.record.to_json()])
+    assert not node.depot.take([replace(managed.record, stamp=1).to_json()])
+
+
 def test_a_record_of_an_older_index_has_no_instances():
     record = ElementRecord(SEID, instances=(ElementInstance("a.com", SECOND.value),))
     source = record.to_json()
@@ -384,6 +397,27 @@ def test_an_element_is_renewed_once():
     contents = dict(store.contents)
     TlsSeMaker().build(store)
     assert (store.writes, store.contents) == (writes, contents)
+
+
+def test_a_renewal_that_is_cut_anywhere_is_finished_by_the_next_one():
+    old = old_store()
+    old.contents[MARK_NAME] = Mark(is_copy=True).encode()
+    whole = MemoryStore(old.contents)
+    TlsSeMaker().build(whole, SEID)
+    for step in range(whole.steps):
+        store = MemoryStore(old.contents)
+        store.cut_at = step
+        with pytest.raises(PowerFailure):
+            TlsSeMaker().build(store, SEID)
+        kept = store.contents
+        assert TlsSeMaker().read_secrets(kept)["psk"]
+        store = MemoryStore(kept)
+        TlsSeMaker().build(store, SEID)
+        assert store.contents.keys() == whole.contents.keys()
+        assert read_domain(store.contents)
+        if read_domain(kept):
+            assert store.contents == kept
+    assert whole.steps == 4
 
 
 def test_an_older_copy_is_marked_for_the_card():
