@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from iose.cli.output import print_json, print_table, warn
+from iose.cli.output import harmless, print_json, print_table, warn
 from iose.runtime.audit_chain import decode_head, last_head, verify_log
 from iose.runtime.audit_view import AuditRecord, Wanted, read_records
 from iose.runtime.config import NodeConfig
@@ -92,9 +92,9 @@ def verify(
             raise typer.Exit(1)
         return
     for note in verdict.notes:
-        print(f"note: {note}")
+        print(f"note: {harmless(note)}")
     for problem in verdict.problems:
-        print(f"problem: {problem}")
+        print(f"problem: {harmless(problem)}")
     if verdict.problems:
         raise ConfigurationError(
             "the audit log is not whole", hint="compare it with a copy; see docs/audit.md"

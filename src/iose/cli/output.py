@@ -45,7 +45,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows under their columns: framed on a terminal, tab-separated elsewhere."""
     if not sys.stdout.isatty():
         for row in rows:
-            print("\t".join(row))
+            print("\t".join(map(harmless, row)))
         return
     from rich.console import Console  # noqa: PLC0415  # slow to import, and not for pipes
     from rich.table import Table  # noqa: PLC0415

@@ -9,7 +9,7 @@ import pytest
 
 from iose.cli.main import run
 from iose.runtime.audit import FileAuditLog
-from iose.runtime.audit_chain import log_files
+from iose.runtime.audit_chain import last_head, log_files, next_line
 from iose.servers.racs.audit import AuditEvent, AuditOutcome
 
 
@@ -62,6 +62,23 @@ def test_a_changed_log_fails(data: Path, capsys):
     path.write_bytes(path.read_bytes().replace(b"alice", b"carol"))
     assert "problem: " in ask(capsys, data, "verify", status=1)
     assert json.loads(ask(capsys, data, "verify", "--json", status=1))["whole"] is False
+
+
+def test_what_a_user_is_called_reaches_no_terminal_through_a_pipe(data: Path, capsys):
+    shown = ask(capsys, data, "show")
+    assert "bob\\x1b[2J" in shown
+    assert all(char.isprintable() or char in "\t\n" for char in shown)
+    assert len(shown.splitlines()) == 4
+
+
+def test_a_forged_note_reaches_no_terminal(data: Path, capsys):
+    (path,) = log_files(data / "audit")
+    head = last_head(data / "audit")
+    line, _ = next_line(head, {"kind": "recovered", "cut": "\x1b[2J"})
+    path.write_bytes(path.read_bytes() + line)
+    shown = ask(capsys, data, "verify")
+    assert "note: " in shown
+    assert "\x1b" not in shown
 
 
 def test_a_head_and_a_time_that_are_none_are_refused(data: Path, capsys):
