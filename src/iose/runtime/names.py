@@ -65,16 +65,22 @@ def read_names(folder: Path) -> dict[str, GivenName]:
     try:
         with path.open("rb") as file:
             content = json.loads(file.read(FILE_LIMIT))
-        return {
+        found = {
             str(seid): GivenName(str(given["sen"]), str(given["aid"]))
             for seid, given in content.items()
         }
+        for one in found.values():
+            _check(one.sen, one.aid)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
+    except (
+        *(OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError),
+        ConfigurationError,
+    ) as error:
         raise ConfigurationError(
             f"{path} cannot be read", hint="remove it: elements then have the names of their own"
         ) from error
+    return found
 
 
 class NameBook:

@@ -107,7 +107,18 @@ def test_a_full_disk_changes_nothing(node: Node, monkeypatch):
     assert node.name("se-1") == ("key1.com", "")
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"se-1": 5}', '{"se-1": {"sen": "a"}}', "[" * 9999])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"se-1": 5}',
+        '{"se-1": {"sen": "a"}}',
+        '{"se-1": {"sen": "a name", "aid": ""}}',
+        '{"se-1": {"sen": "a.com", "aid": "zz"}}',
+        "[" * 9999,
+    ],
+)
 def test_a_damaged_file_says_so(tmp_path: Path, content: str):
     (tmp_path / "names.json").write_text(content)
     with pytest.raises(ConfigurationError, match=r"names\.json"):
