@@ -7,9 +7,9 @@ Pure: what a request asks for, as lines of RACS, and a response as XML or JSON.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from http import HTTPStatus
 from typing import Final
-from xml.sax.saxutils import escape
 
 from iose.protocols.racs.form import check_request_lines, decode_form, decode_text
 from iose.protocols.racs.response import RacsResponse
@@ -94,10 +94,10 @@ def response_page(response: RacsResponse, accept: str) -> tuple[str, bytes]:
         return JSON, json.dumps({"begin": response.name, "responses": commands}).encode()
     body = "".join(
         f"<Cmd-Response><status>{status}</status><line>{line}</line>"
-        f"<parameters>{escape(text)}</parameters></Cmd-Response>"
+        f"<parameters>{escape(text, quote=False)}</parameters></Cmd-Response>"
         for status, line, text in lines
     )
-    begin = f"<begin>{escape(response.name)}</begin>"
+    begin = f"<begin>{escape(response.name, quote=False)}</begin>"
     return XML, f"<RACS-Response>{begin}{body}<end></end></RACS-Response>".encode()
 
 
