@@ -199,12 +199,15 @@ class Node:
     def _routes(self, current: RoutingTable | None) -> list[ElementRoute]:
         """Return a route for each name of an element; who has a name keeps it.
 
-        Where nobody has it yet, an element's own name and the aliases configured for it go before
-        the name of an instance, which whoever manages the contents of an element chose. What got
-        the name of another one is left out and the log says so: the other one is not to suffer.
+        Where nobody has it yet, a name given over RACS goes first. An element's own name and the
+        aliases configured for it go before the name of an instance, which whoever manages the
+        contents of an element chose. What got the name of another one is left out and the log says
+        so: the other one is not to suffer.
         """
         owners = {route.sen.lower(): route.seid for route in current.routes} if current else {}
+        given = {} if self._names is None else self._names.given
         named = [route for link, info in self._elements() for route in self._own_route(link, info)]
+        named.sort(key=lambda route: route.seid not in given)
         more = [route for link, info in self._elements() for route in self._more_routes(link, info)]
         aliases = {alias.lower(): route.seid for route in named for alias in route.aliases}
         wanted = [*((route, {}) for route in named), *((route, aliases) for route in more)]

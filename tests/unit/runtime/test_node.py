@@ -2,6 +2,7 @@
 """The node process's choice of routes, over links to hosts that exist in part."""
 
 import asyncio
+import json
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -207,6 +208,17 @@ def test_a_new_instance_takes_no_name_of_another_element(tmp_path, impatient, na
             await node.handle("refresh", {})
 
     run(tmp_path, scenario, 2, element={"key1.com": {"aliases": ["alias.com"]}})
+
+
+def test_a_name_given_over_racs_is_that_elements_even_when_a_node_starts(tmp_path, impatient):
+    async def scenario(node, present, arguments) -> None:
+        await present.start(0, Rack(a="given.com", b="key1.com"))
+        await node.handle("start", arguments)
+        assert {sen: route.seid for sen, route in routes_of(node).items()} == {"given.com": "se-b"}
+
+    names = {"se-b": {"sen": "given.com", "aid": ""}}
+    (tmp_path / "names.json").write_text(json.dumps(names))
+    run(tmp_path, scenario, 1)
 
 
 def test_an_instance_keeps_its_name_when_an_element_takes_it_later(tmp_path, impatient):
