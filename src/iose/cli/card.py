@@ -153,6 +153,8 @@ def install(  # noqa: PLR0913  # every option of the command line
         is_default=default,
         params=params,
     )
+    if sen is not None and secrets_out is not None and not secrets_out.exists():
+        options.check_sen(reader, sen)  # a cut run did, and may have been served since
 
     async def plan(manager: CardManager) -> Plan:
         inventory = await manager.inventory()

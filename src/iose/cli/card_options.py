@@ -19,6 +19,7 @@ from iose.cli.racs_access import (
     ServerNameOption,
     ServerOption,
     open_reader,
+    served_names,
 )
 from iose.client.card.channel import Tools
 from iose.client.card.failed_keys import FailedKeys
@@ -31,6 +32,7 @@ from iose.client.card.key_files import (
 from iose.crypto.pyca import PycaCrypto
 from iose.globalplatform.keys import Diversification
 from iose.iso7816.aid import Aid
+from iose.runtime.elements.names import check_unique_sen
 from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError
 from iose.transport.racs_client import RacsReader
@@ -40,6 +42,7 @@ KEY_VARIABLES: Final = ("IOSE_CARD_KEY_ENC", "IOSE_CARD_KEY_MAC", "IOSE_CARD_KEY
 KEYS_HINT: Final = (
     "give --keys FILE; for an element of yours: iose element secrets NAME --out FILE --again"
 )
+SENS_HINT: Final = "choose another name; 'iose racs list' shows those in use"
 DEMO_WARNING: Final = "these are the published keys: anybody may manage a card that takes them"
 DEMO_HINT: Final = "give it keys of its own: iose card put-key TARGET --demo-keys --out FILE"
 
@@ -109,6 +112,15 @@ class CardOptions:
             server_name=self.server_name,
             is_legacy=self.is_legacy,
         )
+
+    def check_sen(self, reader: RacsReader, sen: str) -> None:
+        """Check that no element of the reader's server has this TLS server name.
+
+        Raises:
+            ConfigurationError: One has.
+            TransportError: The server is not there, or refuses us.
+        """
+        check_unique_sen(sen, served_names(reader), hint=SENS_HINT)
 
     def tools(self) -> Tools:
         """Return what card management needs of this host."""

@@ -33,6 +33,7 @@ __all__ = [
     "ServerOption",
     "open_reader",
     "resolve_racs",
+    "served_names",
     "with_server",
 ]
 
@@ -186,6 +187,16 @@ def open_reader(
         seid = client.seid_of(name)
         known = client.get_sen(seid)
     return RacsReader(endpoint, seid, sen="" if known is None else known.sen, keeps_session=False)
+
+
+def served_names(reader: RacsReader) -> list[str]:
+    """Return the TLS server names of the elements of a reader's server that this user may see.
+
+    Raises:
+        TransportError: The server is not there, or refuses us.
+    """
+    with BlockingRacsClient(reader.endpoint) as client:
+        return [known.sen for _, known in client.names() if known is not None and known.sen]
 
 
 def _parse_server(text: str) -> tuple[str, int]:

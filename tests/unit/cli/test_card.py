@@ -58,6 +58,7 @@ def reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ManagedCard:
     monkeypatch.setenv("IOSE_CARD_STATE", str(tmp_path / "failed"))
     card = ManagedCard()
     monkeypatch.setattr(card_options, "open_reader", lambda *_, **__: card)
+    monkeypatch.setattr(card_options, "served_names", lambda _: ["key1.com", "key9.com"])
     return card
 
 
@@ -253,6 +254,21 @@ def test_a_damaged_secret_is_explained_without_repeating_it(terminal, tmp_path: 
     file.write_text(json.dumps(json.loads(file.read_text()) | {"psk": psk}))
     status, _, err = install_next(terminal, file, "shop1.com", "--yes")
     assert (status, "damaged secret" in err, "secret'" in err) == (1, True, False)
+
+
+def test_a_name_that_another_element_of_the_server_has_is_refused(terminal, tmp_path: Path):
+    file = tmp_path / "secrets.json"
+    status, _, err = install_next(terminal, file, "KEY9.com", "--yes")
+    assert (status, "already named 'KEY9.com'" in err, "iose racs list" in err) == (1, True, True)
+    assert (file.exists(), terminal.reader.sent) == (False, [])
+
+
+def test_a_cut_run_is_finished_though_its_name_is_served(terminal, tmp_path: Path, monkeypatch):
+    file = tmp_path / "secrets.json"
+    assert install_next(terminal, file, "shop1.com", "--yes")[0] == 0
+    monkeypatch.setattr(card_options, "served_names", lambda _: ["shop1.com"])
+    status, out, _ = install_next(terminal, file, "shop1.com", "--yes")
+    assert (status, "nothing to do" in out) == (0, True)
 
 
 def test_a_sen_where_an_aid_is_needed_is_told_where_to_find_it(terminal: Terminal):

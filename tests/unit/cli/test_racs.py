@@ -372,6 +372,7 @@ def test_a_reader_is_opened_by_name_and_by_address(folder, twin):
         reader = open_reader(f"RACS://{where}/tls1", pki=folder)
         assert reader.name == f"{where}/tls1"
         assert reader.atr == bytes.fromhex("3B00")
+        assert racs_access.served_names(reader) == ["key1.com"] * 2  # an alias has it, too
         with pytest.raises(NoCardError):
             open_reader(f"racs://{where}/key9", pki=folder)
         with pytest.raises(ConfigurationError, match="and so does --server"):

@@ -17,6 +17,7 @@ SEN_LIMIT: Final = 15  # historical bytes of an ATR (ISO/IEC 7816-3 §8.2.2)
 SEID_RANDOM_SIZE: Final = 4
 SEID: Final = re.compile(r"se-[0-9a-f]{8}")
 RESERVED_SENS: Final = frozenset({"null"})  # the field's word for "no name"
+TAKEN_HINT: Final = "choose another name; 'iose element list' shows those in use"
 _LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
 
 
@@ -38,17 +39,19 @@ def check_sen(sen: str) -> None:
         )
 
 
-def check_unique_sen(sen: str, taken: Iterable[str]) -> None:
+def check_unique_sen(sen: str, taken: Iterable[str], *, hint: str = TAKEN_HINT) -> None:
     """Check that no other element has this name; case makes no difference.
+
+    Args:
+        sen: The name.
+        taken: Names of the others.
+        hint: Where those are shown.
 
     Raises:
         ConfigurationError: Another element has it.
     """
     if sen.lower() in {other.lower() for other in taken}:
-        raise ConfigurationError(
-            f"another element is already named {sen!r}",
-            hint="choose another name; 'iose element list' shows those in use",
-        )
+        raise ConfigurationError(f"another element is already named {sen!r}", hint=hint)
 
 
 def check_seid(seid: str) -> None:
