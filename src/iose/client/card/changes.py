@@ -63,13 +63,17 @@ def plan_default(inventory: CardInventory, aid: Aid) -> Plan:
     """Return the plan to have a reset select an application.
 
     Raises:
-        CardManagementError: There is no such application.
+        CardManagementError: There is no such application, or it is locked.
     """
     entry = _application(inventory, aid)
     privileges = entry.privileges or NO_PRIVILEGES
     title = f"select {aid} by default"
     if privileges & Privilege.DEFAULT_SELECTED:
         return Plan(title, notes=(f"{aid} is selected by default already",))
+    if entry.state & LOCK_BIT:
+        raise CardManagementError(
+            f"{aid} is locked: a reset would select nothing", hint="'iose card unlock' comes first"
+        )
     command = RegistryUpdate(aid, privileges | Privilege.DEFAULT_SELECTED).to_command()
     step = Step(f"have a reset select {aid}", commands=(command,))
     return Plan(title, (*release_default(inventory, aid), step))

@@ -191,6 +191,12 @@ def test_a_package_goes_to_the_domain_the_channel_tells_of_unless_one_is_named(
     assert announce == InstallForLoad(PACKAGE, named or ISD).to_command()
 
 
+def test_what_is_locked_is_not_made_the_default():
+    with pytest.raises(CardManagementError, match="locked") as caught:
+        plan_default(with_instance(0x87), MODULE)
+    assert "unlock" in str(caught.value.hint)
+
+
 def test_what_a_refused_plan_began_is_taken_back(tmp_path: Path):
     reader = ManagedCard()
     before = inventory(reader, tmp_path)
