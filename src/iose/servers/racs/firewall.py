@@ -19,8 +19,11 @@ INS_SELECT: Final = 0xA4
 INS_MANAGE_CHANNEL: Final = 0x70
 # ISO/IEC 7816-4 §11.6: VERIFY, CHANGE REFERENCE DATA, RESET RETRY COUNTER, both codings of each
 INS_WITH_PIN: Final = frozenset({0x20, 0x21, 0x24, 0x25, 0x2C, 0x2D})
-# EXTERNAL and GENERAL AUTHENTICATE: a secure channel is open when one of them went well
-INS_AUTHENTICATE: Final = frozenset({0x82, 0x86, 0x87})
+# A secure channel is open when these two went well (GPCS 2.3.1 §E.5): to applets, 82 alone and
+# other ways to authenticate are commands like any other
+INS_INITIALIZE_UPDATE: Final = 0x50
+INS_EXTERNAL_AUTHENTICATE: Final = 0x82
+LC_OFFSET: Final = 4
 P1_BY_NAME: Final = 0x04
 P2_FCI_BITS: Final = 0x0C  # ISO/IEC 7816-4 table 63; the other bits ask for another occurrence
 CLA_FURTHER: Final = 0x40  # ISO/IEC 7816-4 §5.4.1: channels 4 to 19
@@ -33,6 +36,7 @@ CLA_PROPRIETARY: Final = 0x80
 FURTHER_FIRST: Final = 4
 # An empty SELECT means one of these; cards of before 2011 have the other (GPCS 2.3.1 §H.1.3)
 ISD_AIDS: Final = frozenset({"", "A000000151000000", "A000000003000000"})
+SW1_MORE: Final = 0x61
 SW1_SELECTED: Final = frozenset({0x90, 0x61, 0x9F, 0x62, 0x63})  # success, and warnings
 
 
@@ -58,6 +62,7 @@ class Firewall:
     def __init__(self, *, is_reference: bool = False) -> None:
         self._is_reference = is_reference
         self._selected: dict[int, str] = {}
+        self._greeted: set[int] = set()  # channels where a secure channel may be opened next
         self._secured: set[int] = set()
         self.clear(is_power_on=True)
 
@@ -66,6 +71,7 @@ class Firewall:
         if self._is_reference and not is_power_on:
             return
         self._selected.clear()
+        self._greeted.clear()
         self._secured.clear()
         if not self._is_reference:
             self._selected[0] = AidClass.DEFAULT.value
@@ -104,13 +110,33 @@ class Firewall:
     def note(self, apdu: bytes, status: int) -> None:
         """Remember what an APDU did, by the status word it got."""
         cla, ins = apdu[0], apdu[1]
+        channel = channel_of(cla)
+        is_ok = status == StatusWord.OK
         if ins == INS_SELECT:
             if self._is_reference or status >> 8 in SW1_SELECTED:
-                channel = channel_of(cla)
                 self._selected[channel] = _selected_by(apdu) or ""
+                self._greeted.discard(channel)
                 self._secured.discard(channel)
-        elif ins in INS_AUTHENTICATE and status == StatusWord.OK:
-            self._secured.add(channel_of(cla))
+        elif ins == INS_MANAGE_CHANNEL:
+            self._forget(apdu[3] or channel, is_named=bool(apdu[2] or apdu[3]))
+        elif ins == INS_INITIALIZE_UPDATE and cla & CLA_PROPRIETARY:
+            self._secured.discard(channel)
+            if is_ok or status >> 8 == SW1_MORE:
+                self._greeted.add(channel)
+        elif ins == INS_EXTERNAL_AUTHENTICATE and is_secure(cla) and channel in self._greeted:
+            self._greeted.discard(channel)
+            if is_ok:
+                self._secured.add(channel)
+
+    def _forget(self, channel: int, *, is_named: bool) -> None:
+        """Forget a channel that is closed, or opened: what it begins with is the element's choice.
+
+        Where the element chooses the channel, it is one that was closed before.
+        """
+        if is_named:
+            self._selected.pop(channel, None)
+            self._greeted.discard(channel)
+            self._secured.discard(channel)
 
     def _selections(self, channel: int, grant: Grant) -> list[Selection]:
         """Return the parts of rules that open what is selected on a channel."""
@@ -183,6 +209,8 @@ def _selected_by(apdu: bytes) -> str | None:
         aid = CommandApdu.decode(apdu).data.hex().upper()
     except DecodeError:
         return None
+    if aid and not apdu[LC_OFFSET]:
+        return None  # extended: an element that knows no such length reads a SELECT without AID
     return AidClass.ISD.value if aid in ISD_AIDS else aid
 
 

@@ -116,10 +116,11 @@ def test_a_select_is_one_in_every_class_and_with_every_kind_of_answer(cla, p2):
         assert Line(grant(AID)).verdict(select(AID, cla, p2)) is None
 
 
-def test_an_extended_select_is_read_alike():
-    assert Line(grant(AID)).verdict("00A40400000006" + AID) is None
-    assert Line(grant(AID)).verdict("00A40400000006" + AID + "0000") is None
-    assert Line(grant(AID)).verdict("00A40400000007" + OTHER) is Verdict.AID
+def test_a_select_of_extended_length_is_for_who_may_select_anything():
+    for command in ("00A40400000006" + AID, "00A40400000006" + AID + "0000"):
+        assert Line(grant(AID)).verdict(command) is Verdict.AID  # may be read as an empty SELECT
+        assert Line(grant("*")).verdict(command) is None
+    assert Line(grant("isd")).verdict("00A40400000000") is None
 
 
 @pytest.mark.parametrize(
@@ -177,15 +178,47 @@ def test_the_right_to_show_a_pin_ends_with_the_selection_it_belongs_to():
     line.send(select(AID)).send(PIN)
 
 
+UPDATE = "8050000008" + "00" * 8
+AUTHENTICATE = "8482030010" + "00" * 16
+
+
 def test_a_pin_under_an_open_secure_channel_is_not_in_clear():
     line = Line(grant("default", "isd"))
     assert line.verdict("04200000") is Verdict.VERIFY
-    line.send("8482030010" + "00" * 16, 0x6300)
+    line.send(UPDATE, 0x611C).send(AUTHENTICATE, 0x6300)
     assert line.verdict("04200000") is Verdict.VERIFY
-    line.send("8482030010" + "00" * 16).send("04200000")
+    line.send(UPDATE).send(AUTHENTICATE).send("04200000")
     assert line.verdict("00200000") is Verdict.VERIFY
     line.send("00A40400")
     assert line.verdict("04200000") is Verdict.VERIFY
+    line.send(UPDATE).send(AUTHENTICATE).send(UPDATE, 0x6A88)
+    assert line.verdict("04200000") is Verdict.VERIFY
+
+
+@pytest.mark.parametrize(
+    "command", ["0087000000", "0082000000", "8486000000", "84870000", AUTHENTICATE]
+)
+def test_a_command_of_an_applet_that_looks_like_one_opens_no_secure_channel(command):
+    line = Line(grant("*", deny=("FFFF0000:00240000",))).send(command)
+    assert line.verdict("0C" + PIN[2:]) is Verdict.VERIFY
+    both = ("APDU", "VERIFY")
+    line = Line(grant("*", verbs=both, deny=("FFFF0000:00240000",))).send(command)
+    assert line.verdict("0C240000") is Verdict.FILTERED
+
+
+def test_after_a_failed_update_no_secure_channel_is_open():
+    line = Line(grant("*")).send(UPDATE, 0x6D00).send(AUTHENTICATE)
+    assert line.verdict("84200000") is Verdict.VERIFY
+
+
+@pytest.mark.parametrize("close", ["0070800100", "01708000"])
+@pytest.mark.parametrize("status", [0x9000, 0x6200])
+def test_a_channel_that_was_closed_is_known_no_more(close, status):
+    verbs = ("APDU", "logical_channels", "manage_channel")
+    line = Line(grant(AID, "default", verbs=verbs)).send("0070000001").send(select(AID, "01"))
+    line.send("01B0000000").send(close, status).send("0070000001")
+    assert line.verdict("01B0000000") is Verdict.NO_APPLET
+    line.send("00B0000000")
 
 
 @pytest.mark.parametrize(
