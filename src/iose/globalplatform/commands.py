@@ -7,7 +7,7 @@ INSTALL is in ``install``, PUT KEY in ``put_key``, what cards answer in ``data_o
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -123,13 +123,13 @@ class StoreData:
 
     Attributes:
         number: 0 to 255, in order.
-        data: The block.
+        data: The block; keys and PINs as a rule, and so in no representation.
         is_last: Whether the data are complete with it.
         options: The other bits of P1: encryption and structure of the data, 0 when not said.
     """
 
     number: int
-    data: bytes
+    data: bytes = field(repr=False)
     is_last: bool
     options: int = 0
 

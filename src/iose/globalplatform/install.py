@@ -5,7 +5,7 @@ Both ends use the codecs (GPCS 2.3.1 §11.5); ``decode_install`` is the card's d
 INSTALL commands, extradition and delegated management are not spoken.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Final
 
@@ -93,7 +93,7 @@ class InstallForInstall:
         module: AID of the module in it.
         instance: AID the instance will have.
         privileges: What it may do.
-        parameters: For the application, the value of C9.
+        parameters: For the application, the value of C9; may hold secrets, in no representation.
         system_parameters: For the card, the value of EF: memory quotas and the like.
         is_selectable: Whether it also becomes selectable.
         token: Of delegated management; empty.
@@ -103,7 +103,7 @@ class InstallForInstall:
     module: Aid
     instance: Aid
     privileges: Privilege = NO_PRIVILEGES
-    parameters: bytes = b""
+    parameters: bytes = field(default=b"", repr=False)
     system_parameters: bytes = b""
     is_selectable: bool = True
     token: bytes = b""

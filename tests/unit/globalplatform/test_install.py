@@ -3,6 +3,7 @@
 
 import pytest
 
+from iose.globalplatform.commands import StoreData
 from iose.globalplatform.install import (
     InstallForInstall,
     InstallForLoad,
@@ -140,3 +141,11 @@ def test_a_field_of_more_than_255_bytes_has_a_longer_length():
     assert decode_install(value.to_command()) == value
     with pytest.raises(LocalProtocolError, match="do not fit one field"):
         InstallForInstall(PACKAGE, APPLET, APPLET, parameters=bytes(65_536)).to_command()
+
+
+def test_what_an_instance_is_given_is_in_no_representation():
+    secret = b"a PSK and two PINs"
+    install = InstallForInstall(PACKAGE, APPLET, APPLET, parameters=secret)
+    block = StoreData(0, secret, is_last=True)
+    assert secret.decode() not in repr((install, block)) + str(install) + str(block)
+    assert block != StoreData(0, b"", is_last=True)
