@@ -19,7 +19,12 @@ from iose.servers.holders import Claim, ElementLock
 from iose.servers.racs.elements import RacsElement
 from iose.servers.racs.holds import Hold
 from iose.servers.racs.policy import Grant, Right
-from iose.servers.racs.replies import MISMATCH_REFERENCE_TEXT, Fault, RefusedError
+from iose.servers.racs.replies import (
+    MISMATCH_REFERENCE_TEXT,
+    Fault,
+    RefusedError,
+    printable,
+)
 from iose.wire.errors import DecodeError, IoseError
 
 if TYPE_CHECKING:
@@ -109,11 +114,21 @@ class Commands:
         return command.word
 
     async def _get_sen(self, command: RacsCommand) -> str:
-        element, _ = self._session.element(_parameter(command), Right.GET_SEN)
+        seid = _parameter(command)
+        try:
+            element, _ = self._session.element(seid, Right.GET_SEN)
+        except RefusedError as error:
+            refusal = error
+            event = self._session.event("GET-SEN", seid)
+
+            async def refuse(_: Act) -> str:
+                raise refusal
+
+            return await self._session.audited(command, event, refuse)
         name = await self._server.names.name(element.seid)
         if name is None:
             raise RefusedError(Fault.NO_NAME, "this element has no name")
-        return f"{name[0]} [AID= {name[1] or 'default'}]"
+        return printable(f"{name[0]} [AID= {name[1] or 'default'}]")
 
     # --- commands that do ---------------------------------------------------------------------
 
@@ -230,7 +245,7 @@ class Commands:
                 if is_taken:
                     lock.release(claim, self._server.loop.time())
             sen, aid = name or (parameters.sen or "", parameters.aid)
-            return f"SEN= {sen} AID= {aid or 'default'}"
+            return printable(f"SEN= {sen} AID= {aid or 'default'}")
 
         event = self._session.event("SEN", seid, detail=detail)
         return await self._session.audited(command, event, act)
