@@ -100,7 +100,7 @@ def check_request_lines(lines: Sequence[str]) -> None:
     Raises:
         DecodeError: It does not begin with BEGIN and end with END, or there is another of them.
     """
-    words = [line.split(" ", 1)[0] for line in lines]
+    words = [line.lstrip(" ").split(" ", 1)[0] for line in lines]  # as the server reads them
     if not words or words[0] != "BEGIN":
         raise DecodeError("expected BEGIN first")
     if words[-1] != "END":

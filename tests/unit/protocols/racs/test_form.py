@@ -93,3 +93,10 @@ def test_what_is_no_racs_uri_is_refused(text):
 def test_a_uri_has_an_element_or_a_request(uri):
     with pytest.raises(LocalProtocolError):
         encode_racs_uri(uri)
+
+
+@pytest.mark.parametrize("line", [" END", "  BEGIN", "END x"])
+def test_a_second_request_is_found_behind_blanks_too(line):
+    with pytest.raises(DecodeError):
+        check_request_lines(("BEGIN", line, "END"))
+    check_request_lines((" BEGIN", "  LIST", " END"))
