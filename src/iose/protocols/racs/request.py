@@ -187,6 +187,7 @@ class RequestMachine:
         end = buffer.find(b"\n", self._searched)
         size = len(buffer) if end < 0 else end
         if size > LINE_LIMIT:
+            self._line = 0 if self._state is _State.IDLE else self._line + 1
             self._break(EventClass.ILLEGAL, Verb.NONE, f"a line of over {LINE_LIMIT} bytes")
             return None
         if end < 0:
@@ -271,6 +272,7 @@ class RequestMachine:
         self._end_request()
 
     def _end_request(self) -> None:
+        self._name = ""
         self._lines.clear()
         self._size = 0
         self._is_last_kept = True
@@ -312,10 +314,10 @@ def encode_response(response: RacsResponse, *, is_reference: bool = False) -> by
     is_stray = first.event_class is EventClass.ILLEGAL and first.verb is Verb.NONE
     if is_reference and not response.name and not is_stray:
         begin += " "
-    block = "\r\n".join((begin, *map(str, response.lines), "END", ""))
-    if not block.isascii():
+    lines = (begin, *map(str, response.lines))
+    if not all(map(_is_readable, lines)):
         raise RacsPeerError("a status line is not printable ASCII")
-    return block.encode("ascii")
+    return "\r\n".join((*lines, "END", "")).encode("ascii")
 
 
 def _is_readable(text: str) -> bool:

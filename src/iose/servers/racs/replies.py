@@ -53,6 +53,7 @@ REFERENCE: Final = {
 }
 REFERENCE_TOO_FULL: Final = EventClass.EXECUTION, Verb.BEGIN  # -001, whatever the command
 REFERENCE_CLOSING: Final = frozenset({Fault.UNKNOWN_COMMAND, Fault.TOO_LARGE})
+TEXT_LIMIT: Final = 200
 MISMATCH_REFERENCE_TEXT: Final = "APDU wrong status"
 
 
@@ -87,3 +88,9 @@ def success_line(verb: Verb, line: int, text: str, *, is_reference: bool) -> Sta
     if is_reference and verb is Verb.SET_VERSION:
         verb = Verb.GET_VERSION
     return StatusLine("+", EventClass.EXECUTION, verb, line, text)
+
+
+def printable(text: str) -> str:
+    """Return a text as it may stand in a status line: visible ASCII and blanks, not too long."""
+    shown = text[:TEXT_LIMIT]
+    return "".join(one if one.isascii() and one.isprintable() else "?" for one in shown)

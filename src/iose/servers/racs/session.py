@@ -21,6 +21,7 @@ from iose.servers.racs.replies import (
     REFERENCE_CLOSING,
     Fault,
     RefusedError,
+    printable,
     refusal_line,
     success_line,
 )
@@ -30,7 +31,6 @@ from iose.wire.errors import IoseError
 if TYPE_CHECKING:
     from iose.servers.racs.server import RacsServer
 
-TEXT_LIMIT: Final = 200
 FAILURES: Final = frozenset(
     {Fault.CARD, Fault.NO_CARD, Fault.TOO_LARGE, Fault.SYSTEM, Fault.AUDIT, Fault.FULL}
 )
@@ -109,7 +109,7 @@ class RacsSession:
         except Exception:  # the top of a command: the session goes on
             log.exception("racs.fault", session=self.number, verb=command.word)
             refusal = RefusedError(Fault.SYSTEM)
-        refusal.text = _printable(refusal.text)
+        refusal.text = printable(refusal.text)
         closes = is_reference and refusal.fault in REFERENCE_CLOSING
         return refusal_line(verb, command.line, refusal, is_reference=is_reference), closes
 
@@ -283,9 +283,3 @@ class RacsSession:
             await self.server.audit.conclude(number, event, outcome)
         except AuditError as error:  # what was done stays done; the next intent will fail
             log.error("audit.failed", session=self.number, error=str(error))  # noqa: TRY400
-
-
-def _printable(text: str) -> str:
-    """Return a text as it may stand in a status line: visible ASCII and blanks, not too long."""
-    shown = text[:TEXT_LIMIT]
-    return "".join(one if one.isascii() and one.isprintable() else "?" for one in shown)

@@ -157,6 +157,20 @@ def test_a_line_that_is_too_long_ends_even_a_request_being_thrown_away():
 
 
 @pytest.mark.parametrize(
+    ("before", "begin"),
+    [
+        (b"", b"BEGIN\r\n-300 000 "),
+        (b"BEGIN old\r\nLIST\r\nLIST\r\nEND\r\n", b"BEGIN\r\n-300 000 "),
+        (b"BEGIN name\r\nLIST\r\n", b"BEGIN name\r\n-300 002 "),
+    ],
+)
+def test_a_line_that_is_too_long_is_told_of_with_its_own_number_and_name(before, begin):
+    sent, _ = play(before + b"x" * (LINE_LIMIT + 1))
+    assert begin in sent
+    assert b"old" not in sent.partition(b"END\r\n")[2]
+
+
+@pytest.mark.parametrize(
     ("line", "parameters", "is_kept"),
     [
         ("APDU s 00 APPEND", ("s", "00"), True),
@@ -273,8 +287,9 @@ def test_the_published_server_takes_append_as_the_last_word_only():
     assert not command.is_kept
 
 
-def test_a_text_that_could_forge_a_line_is_not_sent():
-    line = StatusLine("+", EventClass.EXECUTION, Verb.ECHO, 1, "é")
+@pytest.mark.parametrize("text", ["é", "a\r\nEND", "a\nEND", "a\tb", "\x00"])
+def test_a_text_that_could_forge_a_line_is_not_sent(text):
+    line = StatusLine("+", EventClass.EXECUTION, Verb.ECHO, 1, text)
     with pytest.raises(RacsPeerError):
         encode_response(RacsResponse("", (line,)))
 

@@ -340,3 +340,10 @@ async def test_broken_framing_is_told_and_ends_the_session():
         client.send(b"LIST\r\nEND\r\n")
         answer = await client.rest()
         assert answer == b"BEGIN\r\n-300 000 expected BEGIN, found LIST\r\nEND\r\n"
+
+
+async def test_a_name_that_an_element_says_forges_no_line():
+    async with RacsRig(names={"key1": ("a\r\n+006 002 9000\r\nEND", "é")}) as rig:
+        client = await rig.connect()
+        assert await client.ask("GET-SEN key1") == "+011 001 a??+006 002 9000??END [AID= ?]"
+        assert await client.ask("SEN key1") == "+010 001 SEN= a??+006 002 9000??END AID= ?"
