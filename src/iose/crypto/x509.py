@@ -34,6 +34,7 @@ SERIAL_SIZE: Final = 19  # below the 20 bytes of RFC 5280 §4.1.2.2, and always 
 RSA_BITS: Final = 2048
 RSA_BITS_LIMIT: Final = 8192  # more would keep a verifier busy
 RSA_EXPONENT: Final = 65_537
+LIST_MARK: Final = b"-----BEGIN X509 CRL-----"
 CLOCK_SKEW: Final = timedelta(minutes=5)  # the other side's clock may be slow
 _FAULTS: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension)
 
@@ -63,7 +64,7 @@ class CertificateFacts:
 
     Attributes:
         name: Common name of the subject, "" for none.
-        issuer: The issuer's whole name, in DER.
+        issuer: The issuer's whole name, in the form in which names are compared.
         serial: Serial number.
         usage: What it is for.
         not_before: Start of its validity.
@@ -73,7 +74,7 @@ class CertificateFacts:
     """
 
     name: str
-    issuer: bytes
+    issuer: str
     serial: int
     usage: Usage
     not_before: datetime
@@ -104,14 +105,14 @@ class RevocationFacts:
     """What a revocation list says.
 
     Attributes:
-        issuer: The issuer's whole name, in DER.
+        issuer: The issuer's whole name, in the form in which names are compared.
         number: Its number; each list of one issuer has a higher one.
         revoked: Serial numbers, and when each was revoked.
         last_update: When it was made.
         next_update: When the next one should be there.
     """
 
-    issuer: bytes
+    issuer: str
     number: int
     revoked: Mapping[int, datetime]
     last_update: datetime
@@ -258,7 +259,7 @@ def decode_certificate(certificate: bytes) -> CertificateFacts:
         extensions = decoded.extensions
         return CertificateFacts(
             name=_common_name(decoded.subject),
-            issuer=decoded.issuer.public_bytes(),
+            issuer=_compared(decoded.issuer),
             serial=decoded.serial_number,
             usage=_usage(extensions),
             not_before=decoded.not_valid_before_utc,
@@ -274,20 +275,25 @@ def decode_revocations(crl: bytes, authorities: Iterable[bytes]) -> RevocationFa
     """Return what a revocation list in PEM says, which one of the authorities signed.
 
     Raises:
-        CryptoError: It is no list, or none of the authorities signed it.
+        CryptoError: It is no list, is not a whole one, or none of the authorities signed it.
     """
+    if crl.count(LIST_MARK) > 1:
+        raise CryptoError("there is more than one revocation list here, and one alone is obeyed")
     try:
         decoded = x509.load_pem_x509_crl(crl)
         issuer = decoded.issuer
         revoked = {one.serial_number: one.revocation_date_utc for one in decoded}
         number = _crl_number(decoded)
         last_update, next_update = decoded.last_update_utc, decoded.next_update_utc
+        is_part = any(one.critical for one in decoded.extensions)
     except _FAULTS as error:
         raise CryptoError("this is no revocation list in PEM") from error
+    if is_part:  # RFC 5280 §5.2: what these say of its scope must be understood to use it
+        raise CryptoError("the revocation list is not for every certificate of its authority")
     if not any(_is_signed_by(decoded, _decode(authority)) for authority in authorities):
         raise CryptoError("no authority of this node has signed the revocation list")
     return RevocationFacts(
-        issuer.public_bytes(),
+        _compared(issuer),
         number,
         revoked,
         last_update,
@@ -406,6 +412,12 @@ def _key_usage(usage: Usage, public: CertificateKey) -> x509.KeyUsage:
 
 def _name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _compared(name: x509.Name) -> str:
+    """Return a name without case, blanks and encodings that mean nothing (RFC 5280 §7.1)."""
+    texts = (f"{one.oid.dotted_string}={str(one.value).casefold()}" for one in name)
+    return "\n".join(" ".join(text.split()) for text in texts)
 
 
 def _host(host: str) -> x509.GeneralName:

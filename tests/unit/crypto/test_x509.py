@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509.name import _ASN1Type
 
 from iose.crypto import x509
 from iose.crypto.errors import CryptoError
@@ -143,6 +144,35 @@ def test_a_list_that_no_authority_signed_is_refused():
     stranger = x509.self_sign(key, subject, SeededRng(), NOW)
     with pytest.raises(CryptoError, match="no authority"):
         x509.decode_revocations(other.crl, [stranger])
+
+
+def test_a_list_that_is_not_the_whole_one_is_refused():
+    with pytest.raises(CryptoError, match="more than one"):
+        x509.decode_revocations(MADE.crl + MADE.crl, [MADE.authority.certificate])
+    private = load_pem_private_key(MADE.authority.key, None)
+    issuer = pyca.load_pem_x509_certificate(MADE.authority.certificate).subject
+    builder = pyca.CertificateRevocationListBuilder(issuer, NOW, LATER)
+    pem = builder.add_extension(pyca.DeltaCRLIndicator(2), critical=True)
+    with pytest.raises(CryptoError, match="not for every certificate"):
+        x509.decode_revocations(
+            pem.sign(private, SHA256()).public_bytes(Encoding.PEM), [MADE.authority.certificate]
+        )
+
+
+def test_an_issuer_is_the_same_however_its_name_is_written():
+    private = load_pem_private_key(MADE.authority.key, None)
+    found = set()
+    for text, kind in (
+        ("test authority", _ASN1Type.UTF8String),
+        ("Test  Authority", _ASN1Type.PrintableString),
+        ("test authority 2", _ASN1Type.UTF8String),
+    ):
+        name = pyca.Name([pyca.NameAttribute(pyca.NameOID.COMMON_NAME, text, kind)])
+        builder = pyca.CertificateBuilder(name, name, private.public_key(), 7, NOW, LATER)
+        pem = builder.sign(private, SHA256()).public_bytes(Encoding.PEM)
+        found.add(x509.decode_certificate(pem).issuer)
+    assert len(found) == 2
+    assert x509.decode_certificate(MADE.certificate).issuer in found
 
 
 def test_a_bundle_is_split():
