@@ -174,6 +174,8 @@ class Pki:
     def revoke(self, selector: str) -> list[CertificateFacts]:
         """Revoke the valid certificates of a name, or the one with a serial number.
 
+        The node gets another key and certificate in the place of a revoked one.
+
         Raises:
             ConfigurationError: None is meant, or the authority's key is not here.
         """
@@ -181,6 +183,7 @@ class Pki:
             found = self._choose(selector)
             now = self._now()
             self._write_list({one.facts.serial: now for one in found})
+            self._refresh((), needs_rsa=(self.path / "node-rsa.pem").exists())
             return [one.facts for one in found]
 
     def certificates(self) -> list[IssuedCertificate]:
@@ -194,7 +197,12 @@ class Pki:
             found = []
             for path in self.issued.glob("*.pem"):
                 pem = path.read_bytes()
-                facts = x509.decode_certificate(pem)
+                try:
+                    facts = x509.decode_certificate(pem)
+                except CryptoError as error:
+                    raise ConfigurationError(
+                        f"{path}: {error}", hint="move it away; it cannot be revoked without it"
+                    ) from error
                 found.append(IssuedCertificate(facts, pem, _state(facts, now, revoked)))
             return sorted(found, key=lambda one: (one.facts.not_before, one.facts.serial))
 
@@ -261,7 +269,8 @@ class Pki:
             )
         except CryptoError:
             return False
-        return is_pair and set(hosts) <= set(facts.hosts) and not self._ends_soon(facts)
+        is_good = is_pair and not self._is_revoked(facts)
+        return is_good and set(hosts) <= set(facts.hosts) and not self._ends_soon(facts)
 
     def _renew_node(self, life: timedelta) -> bytes:
         if (self.path / "node-rsa.pem").exists():
@@ -272,12 +281,17 @@ class Pki:
     def _make_node(
         self, name: str, kind: KeyKind, hosts: tuple[str, ...], life: timedelta = NODE_LIFE
     ) -> None:
-        """Give the node a new certificate; its key first, and an old key is used again."""
+        """Give the node a new certificate; its key first, and an old key is used again.
+
+        Not that of a revoked certificate: whoever stole it is what the revocation is for.
+        """
         pem, key = self.path / f"{name}.pem", self.path / f"{name}.key"
+        is_spent = False
         if pem.exists():
-            older = x509.decode_certificate(pem.read_bytes()).hosts
-            hosts = tuple(dict.fromkeys((*older, *hosts)))
-        if not key.exists():
+            older = x509.decode_certificate(pem.read_bytes())
+            hosts = tuple(dict.fromkeys((*older.hosts, *hosts)))
+            is_spent = self._is_revoked(older)
+        if is_spent or not key.exists():
             write_private(key, x509.generate_key(kind, self._rng))
         public = x509.public_of_key(key.read_bytes())
         certificate = self._certify(self.issued, NODE_NAME, Usage.NODE, life, public, hosts)
@@ -289,7 +303,7 @@ class Pki:
             return False
         pem = path.read_bytes()
         facts = x509.decode_certificate(pem)
-        if not self._ends_soon(facts) or facts.serial in self._revocations().revoked:
+        if not self._ends_soon(facts) or self._is_revoked(facts):
             return False
         public = x509.public_of_certificate(pem)
         renewed = self._certify(self.issued, facts.name, Usage.USER, USER_LIFE, public)
@@ -361,6 +375,9 @@ class Pki:
     def _is_current(self, name: str, pem: bytes) -> bool:
         path = self.path / name
         return path.exists() and path.read_bytes() == pem
+
+    def _is_revoked(self, facts: CertificateFacts) -> bool:
+        return facts.serial in self._revocations().revoked
 
     def _ends_soon(self, facts: CertificateFacts) -> bool:
         life = facts.not_after - facts.not_before

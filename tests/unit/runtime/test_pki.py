@@ -207,6 +207,26 @@ def test_a_node_certificate_that_is_gone_is_made_again_with_its_key(pki: Pki):
     assert x509.public_of_certificate((pki.path / "node.pem").read_bytes()) == public
 
 
+def test_a_revoked_node_gets_another_key_and_its_names_again(pki: Pki):
+    pki.ensure((*HOSTS, "gose.example"), needs_rsa=True)
+    before = {name: (pki.path / name).read_bytes() for name in ("node.key", "node-rsa.key")}
+    pki.revoke("iose node")
+    assert all((pki.path / name).read_bytes() != key for name, key in before.items())
+    assert set(facts(pki, "node.pem").hosts) == {*HOSTS, "gose.example"}
+    revoked = crl(pki).revoked
+    assert not {facts(pki, name).serial for name in ("node.pem", "node-rsa.pem")} & set(revoked)
+    assert pki.ensure(HOSTS) is False
+
+
+def test_a_copy_that_is_damaged_is_named_and_can_be_moved_away(pki: Pki):
+    damaged = pki.issued / "dead.pem"
+    damaged.write_bytes(b"")
+    with pytest.raises(ConfigurationError, match=r"dead\.pem"):
+        pki.revoke("operator")
+    damaged.unlink()
+    assert pki.revoke("operator")
+
+
 class PowerCut(BaseException):
     """Nothing catches it, as nothing catches a power cut."""
 
