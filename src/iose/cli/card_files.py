@@ -7,6 +7,7 @@ secrets are used again, so that nothing a card may hold is ever only known to a 
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,6 +87,12 @@ def check_purpose(
             f"{path} exists already, and is not of a cut run of this command",
             hint="name a new file",
         )
+
+
+def discard(path: Path) -> None:
+    """Remove a file that was written in vain; one that cannot be removed is told as such later."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def write_fields(path: Path, content: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ import typer
 from iose.cli.card_files import (
     SecretFile,
     check_purpose,
+    discard,
     read_fields,
     secret_file,
     write_fields,
@@ -310,7 +311,7 @@ class _Secrets:
             package,
             privileges,
             self._parameters,
-            PersonalisationData(self._data, str(file.path), save),
+            PersonalisationData(self._data, str(file.path), save, partial(discard, file.path)),
         )
 
 

@@ -14,11 +14,13 @@ from iose.cli import card_options
 from iose.cli.card_requests import parse_privileges
 from iose.cli.main import run
 from iose.client.cap_file import read_cap, write_cap
+from iose.client.card.channel import CardChannel
 from iose.globalplatform.commands import Ins
 from iose.globalplatform.load_file import Component, ComponentTag, LoadFile
 from iose.globalplatform.packages import build_package
 from iose.iso7816.aid import Aid
-from iose.iso7816.apdu import ResponseApdu
+from iose.iso7816.apdu import CommandApdu, ResponseApdu
+from iose.iso7816.status import StatusWord, StatusWordError
 from iose.runtime.packages import shipped_packages
 from iose.transport.base import BatchStep
 from tests.support.managed_card import SEID, CutConnection, ManagedCard
@@ -254,6 +256,56 @@ def test_a_damaged_secret_is_explained_without_repeating_it(terminal, tmp_path: 
     file.write_text(json.dumps(json.loads(file.read_text()) | {"psk": psk}))
     status, _, err = install_next(terminal, file, "shop1.com", "--yes")
     assert (status, "damaged secret" in err, "secret'" in err) == (1, True, False)
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, *refused: int) -> None:
+    """Have the card refuse instructions."""
+    require = CardChannel.require
+
+    async def refuse(channel: CardChannel, command: CommandApdu, words: str, *more: object):
+        if command.ins in refused:
+            raise StatusWordError(StatusWord.NOT_ENOUGH_MEMORY, words)
+        return await require(channel, command, words, *more)
+
+    monkeypatch.setattr(CardChannel, "require", refuse)
+
+
+@pytest.mark.parametrize("ins", [Ins.INSTALL, Ins.STORE_DATA])
+def test_secrets_of_an_instance_that_the_card_refuses_are_not_left(
+    terminal: Terminal, tmp_path: Path, monkeypatch, ins: Ins
+):
+    before = terminal.contents()
+    refusing(monkeypatch, ins)
+    status, _, err = install_next(terminal, tmp_path / "secrets.json", "shop1.com", "--yes")
+    assert (status, "taken back" in err) == (1, True)
+    assert not (tmp_path / "secrets.json").exists()
+    assert terminal.contents() == before
+
+
+def test_secrets_of_an_instance_that_may_be_left_are_kept(terminal, tmp_path: Path, monkeypatch):
+    refusing(monkeypatch, Ins.STORE_DATA, Ins.DELETE)
+    status, _, err = install_next(terminal, tmp_path / "secrets.json", "shop1.com", "--yes")
+    assert (status, "not all" in err) == (1, True)
+    assert (tmp_path / "secrets.json").exists()
+
+
+def test_secrets_of_a_cut_run_are_kept_when_the_card_refuses(terminal, tmp_path, monkeypatch):
+    file = tmp_path / "secrets.json"
+    terminal.reader.cut.after = 12
+    assert install_next(terminal, file, "shop1.com", "--yes")[0] == 1
+    assert file.exists()
+    terminal.reader.cut.after = None
+    refusing(monkeypatch, Ins.STORE_DATA)
+    assert install_next(terminal, file, "shop1.com", "--yes")[0] == 1
+    assert file.exists()
+
+
+def test_new_keys_that_the_card_refuses_are_kept(terminal, tmp_path: Path, monkeypatch):
+    """The card may have taken them: nothing proves a refusal."""
+    refusing(monkeypatch, Ins.PUT_KEY)
+    status, _, err = terminal.demo("put-key", "--out", str(tmp_path / "keys.json"), "--yes")
+    assert (status, "taken back" in err) == (1, False)
+    assert (tmp_path / "keys.json").exists()
 
 
 def test_a_name_that_another_element_of_the_server_has_is_refused(terminal, tmp_path: Path):

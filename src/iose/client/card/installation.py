@@ -37,11 +37,13 @@ class PersonalisationData:
         data: Content of STORE DATA.
         file: Where the secrets in it are kept, to tell the administrator.
         save: Writes them there, durably; None when an earlier run did.
+        discard: Removes the file again, when the card refused what they are for.
     """
 
     data: bytes = field(repr=False)
     file: str
     save: Callable[[], None] | None = field(default=None, repr=False)
+    discard: Callable[[], None] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,8 @@ def _save(given: PersonalisationData) -> tuple[Step, ...]:
     """Return the step before the instance is made: the file says which one a cut run began."""
     if given.save is None:
         return ()
-    return (Step(f"write its secrets to {given.file} (mode 0600)", action=given.save),)
+    words = f"write its secrets to {given.file} (mode 0600)"
+    return (Step(words, action=given.save, retract=given.discard),)
 
 
 def _personalise(aid: Aid, given: PersonalisationData, block_size: int) -> tuple[Step, ...]:

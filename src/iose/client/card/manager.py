@@ -21,7 +21,6 @@ from iose.globalplatform.channel import SecureChannelError
 from iose.globalplatform.commands import Ins
 from iose.globalplatform.put_key import PutKey
 from iose.iso7816.aid import Aid
-from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.status import StatusWord
 from iose.transport.base import Connection
 from iose.transport.errors import TransportError
@@ -122,7 +121,7 @@ class CardManager:
         """
         progress = progress or _no_progress
         done = 0
-        begun: list[CommandApdu] = []
+        begun: list[Step] = []
         for step in plan.steps:
             progress(done, step.words)
             try:
@@ -133,23 +132,22 @@ class CardManager:
             except SecureChannelError:
                 raise
             except IoseError as error:
-                if begun:
+                if any(step.undo or step.retract for step in begun):
                     is_as_before = await self._take_back(begun)
                     error.hint = (error.hint or TAKEN_BACK) if is_as_before else LEFT
                 raise
             done += step.apdus
         progress(done, "")
 
-    async def _carry_out(
-        self, step: Step, begun: list[CommandApdu], sent: Callable[[int], None]
-    ) -> None:
+    async def _carry_out(self, step: Step, begun: list[Step], sent: Callable[[int], None]) -> None:
         if step.action is not None:
             step.action()
+            begun.append(step)
         for number, command in enumerate(step.commands, start=1):
             response = await self.channel.require(command, step.words, step.accepted)
             sent(number)
-            if number == 1:  # what the card refused from the start may be somebody else's
-                begun[:0] = step.undo
+            if step not in begun:  # what the card refused from the start may be somebody else's
+                begun.append(step)
             if not response.status.is_success:
                 break  # the step was done before; what is left of it would go elsewhere
         if step.change is not None:
@@ -166,15 +164,21 @@ class CardManager:
         await select(self._connection, self.issuer_domain.value)
         await self._open_channel([change.keys])
 
-    async def _take_back(self, commands: Sequence[CommandApdu]) -> bool:
+    async def _take_back(self, begun: Sequence[Step]) -> bool:
         """Return whether the card is as it was before."""
+        commands = [command for step in reversed(begun) for command in step.undo]
         done = 0
         for command in commands:
             accepted = NOT_THERE if command.ins == Ins.DELETE else frozenset[int]()
             with suppress(IoseError):  # the refusal that came first is what is told
                 await self.channel.require(command, "cleaning up", accepted)
                 done += 1
-        return done == len(commands)
+        if done < len(commands):
+            return False
+        for step in begun:
+            if step.retract is not None:
+                step.retract()
+        return True
 
     async def _open_channel(self, candidates: Sequence[CardKeys]) -> None:
         announced = await announced_variant(self._connection)

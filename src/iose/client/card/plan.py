@@ -36,6 +36,7 @@ class Step:
         action: What is done on this side before any command goes out; its error stops the plan.
         commands: Sent in this order under the secure channel, each to be answered 9000.
         undo: Sent when something fails after its first command, to leave nothing half done.
+        retract: Takes the action back, once nothing of the plan is left on the card.
         accepted: Status words that mean the step was done before; the rest of it is left out.
         change: Keys that are put on the card.
     """
@@ -44,6 +45,7 @@ class Step:
     action: Callable[[], None] | None = field(default=None, repr=False)
     commands: tuple[CommandApdu, ...] = field(default=(), repr=False)  # may hold secrets
     undo: tuple[CommandApdu, ...] = field(default=(), repr=False)
+    retract: Callable[[], None] | None = field(default=None, repr=False)
     accepted: frozenset[int] = frozenset()
     change: KeyChange | None = None
 
