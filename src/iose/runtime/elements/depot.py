@@ -333,12 +333,19 @@ class Depot:
 
     def _find(self, arguments: Arguments) -> ElementRecord:
         name = read_text(arguments, "element")
-        for record in self.records.values():
-            if name == record.seid or (record.sen and name.lower() == record.sen.lower()):
-                return record
-        raise ConfigurationError(
-            f"there is no element {name!r}", hint="'iose element list' shows what there is"
-        )
+        if name in self.records:  # first: an element can be named like the SEID of another one
+            return self.records[name]
+        named = [one for one in self.records.values() if one.sen.lower() == name.lower() != ""]
+        if len(named) > 1:
+            raise ConfigurationError(
+                f"{len(named)} elements are named {name!r}",
+                hint="give the SEID of the one you mean",
+            )
+        if not named:
+            raise ConfigurationError(
+                f"there is no element {name!r}", hint="'iose element list' shows what there is"
+            )
+        return named[0]
 
     def _taken(self) -> set[str]:
         return {name for record in self.records.values() for name in record.sens}

@@ -326,6 +326,16 @@ def test_two_elements_with_one_name_are_reported(node: LocalNode):
     card.process(bytes.fromhex("00DA000A08") + b"KEY2.com")
     node.depot.take([host.told[-1].to_json()])
     assert node.depot.repeated_sens() == ["key2.com"]
+    with pytest.raises(ConfigurationError, match="2 elements are named"):
+        node.show("key2.com")
+    assert node.show(seid)["sen"] == "KEY2.com"
+
+
+def test_a_seid_means_that_element_whatever_another_one_is_named(node: LocalNode):
+    impostor, wanted = node.create("key1.com"), node.create("key2.com")
+    node.ask("element.rename", {"element": impostor, "sen": wanted})
+    assert node.show(wanted)["sen"] == "key2.com"
+    assert node.show(impostor)["sen"] == wanted
 
 
 def test_an_encrypted_folder_holds_nothing_in_clear_and_opens_with_its_key_alone(tmp_path: Path):
