@@ -233,6 +233,7 @@ class _LogFiles:
         self._time_text = time_text
         self._lock: int | None = None
         self._file: int | None = None
+        self._path = folder
         self._size = 0
         self._is_torn = False
         self._recovered: list[Mapping[str, object]] = []
@@ -280,21 +281,41 @@ class _LogFiles:
         """Return the file to write to: whole, as we left it, and not too large.
 
         Raises:
-            AuditError: Somebody else wrote in it.
+            AuditError: Somebody else wrote in it, or moved it away.
+            OSError: A new one cannot be begun.
         """
         if self._file is not None:
             if self._is_torn:
                 self._mend(self._file)
-            if os.fstat(self._file).st_size != self._size:
-                raise AuditError("the audit log was changed by somebody else")
+            self._check_in_place(self._file)
             if self._size < self._file_limit:
                 return self._file
             os.close(self._file)
             self._file = None
-        self._file = _open_file(self._folder / file_name(self.head.sequence + 1))
-        self._size = os.fstat(self._file).st_size
-        sync_folder(self._folder)
-        return self._file
+        self._path = self._folder / file_name(self.head.sequence + 1)
+        file = _open_file(self._path)
+        try:
+            self._size = os.fstat(file).st_size
+            sync_folder(self._folder)
+        except OSError:
+            os.close(file)
+            raise
+        self._file = file
+        return file
+
+    def _check_in_place(self, file: int) -> None:
+        """Check that what is written now will be found where a reader looks.
+
+        Raises:
+            AuditError: Somebody wrote in the file, or moved it away.
+        """
+        ours = os.fstat(file)
+        if ours.st_size != self._size:
+            raise AuditError("the audit log was changed by somebody else")
+        with suppress(FileNotFoundError):
+            if os.path.samestat(ours, self._path.stat()):
+                return
+        raise AuditError(f"{self._path} was moved away: put it back, or start the node again")
 
     def _mend(self, file: int) -> None:
         os.ftruncate(file, self._size)
@@ -314,6 +335,8 @@ class _LogFiles:
         lock = _open_file(self._folder / LOCK_NAME)
         try:
             _wait_lock(lock)
+            for folder in (self._folder, self._folder.parent):  # as a killed process left them
+                sync_folder(folder)
             self._recovered = self._recover()
         except BaseException:
             os.close(lock)
@@ -343,7 +366,7 @@ class _LogFiles:
         except BaseException:
             os.close(file)
             raise
-        self._file = file
+        self._file, self._path = file, files[-1]
         if not torn:
             return []
         log.warning("audit.recovered", cut=len(torn), after=self.head.sequence)

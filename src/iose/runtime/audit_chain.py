@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -111,7 +112,7 @@ def whole_part(content: bytes) -> tuple[int, Head | None]:
     change by taking it for a crash.
     """
     head, offset = None, 0
-    for line in content.splitlines(keepends=True):
+    for line in BytesIO(content):  # not ``splitlines``: a CR that somebody put in ends no line
         link = head_of(line) if line.endswith(b"}\n") else None
         if link is None:
             break
@@ -163,6 +164,8 @@ def verify_log(folder: Path, since: Head | None = None) -> Verdict:
     files = log_files(folder)
     for path in files:
         walk.read(path, is_last=path == files[-1])
+    for path in sorted(folder.glob(f"{TORN_PREFIX}*")):
+        walk.notes.append(f"{path.name}: more than one line stood behind a tear, see what they say")
     return walk.verdict()
 
 
@@ -173,7 +176,7 @@ class _Walk:
         self._first = 0
         self._head: Head | None = None
         self._problems: list[str] = []
-        self._notes: list[str] = []
+        self.notes: list[str] = []
 
     def read(self, path: Path, *, is_last: bool) -> None:
         with path.open("rb") as file:
@@ -204,7 +207,7 @@ class _Walk:
                     f"numbers {self._since.sequence + 1} to {self._first - 1} are not here"
                 )
         problems = self._problems[:PROBLEM_LIMIT]
-        return Verdict(self._first, head, tuple(problems), tuple(self._notes))
+        return Verdict(self._first, head, tuple(problems), tuple(self.notes))
 
     def _take(self, line: bytes, where: str) -> None:
         before, head = head_before(line), head_of(line)
@@ -224,7 +227,7 @@ class _Walk:
         self._head = head
         self._meet(head, where)
         if b'"kind":"recovered"' in line:
-            self._notes.append(f"{where}: {_cut_of(line)} bytes were cut off after a crash")
+            self.notes.append(f"{where}: {_cut_of(line)} bytes were cut off after a crash")
 
     def _meet(self, head: Head, where: str) -> None:
         if self._since is not None and head.sequence == self._since.sequence:

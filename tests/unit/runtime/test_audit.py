@@ -192,6 +192,15 @@ def test_a_change_is_not_hidden_by_who_writes_on(written: Path):
     assert len(verify_log(written).problems) == 1
 
 
+def test_a_line_end_that_somebody_put_into_a_line_is_no_tear(written: Path):
+    content = lines(written)
+    content[3] = content[3].replace(b"alice", b"al\rce")
+    rewrite(written, content)
+    play(written, act)
+    assert not list(written.glob("torn-*"))
+    assert len(verify_log(written).problems) == 1
+
+
 @pytest.mark.parametrize("cut", [1, 2, 40, 100])
 def test_a_line_torn_by_a_power_cut_is_cut_off_and_said(written: Path, cut: int):
     (path,) = log_files(written)
@@ -213,6 +222,7 @@ def test_whole_lines_behind_a_tear_are_set_aside_and_kept(written: Path):
     (torn,) = written.glob("torn-*")
     assert torn.read_bytes().endswith(b"".join(tail))
     assert verify_log(written).problems == ()
+    assert torn.name in verify_log(written).notes[-1]
 
 
 def test_a_file_just_begun_when_the_power_went_is_gone_on_with(tmp_path: Path):
@@ -380,6 +390,37 @@ def test_a_log_that_somebody_else_writes_in_is_left_alone(tmp_path: Path):
             await log.intend(event())
 
     play(tmp_path, scenario)
+
+
+def test_a_file_moved_away_under_the_writer_stops_acts_until_it_is_back(tmp_path: Path):
+    async def scenario(log: FileAuditLog) -> None:
+        (path,) = log_files(tmp_path)
+        path.rename(tmp_path / "away")
+        with pytest.raises(AuditError, match="moved away"):
+            await log.intend(event())
+        (tmp_path / "away").rename(path)
+        await act(log)
+
+    play(tmp_path, scenario)
+    assert kinds(tmp_path) == ["start", "intent", "outcome", "stop"]
+    assert verify_log(tmp_path).problems == ()
+
+
+def test_a_new_file_counts_when_its_name_is_on_disk(tmp_path: Path, monkeypatch):
+    files = FileAuditLog(tmp_path, file_limit=1)._files
+    files.append([{"kind": "start"}])
+    synced: list[Path] = []
+
+    def broken(folder: Path) -> None:
+        if not synced.append(folder) and len(synced) == 1:
+            raise OSError(errno.EIO, "I/O error")
+
+    monkeypatch.setattr(audit_module, "sync_folder", broken)
+    with pytest.raises(OSError, match="I/O"):
+        files.append([{"kind": "intent"}])
+    assert files.append([{"kind": "intent"}]) == [2]
+    assert synced == [tmp_path, tmp_path]
+    files.close()
 
 
 def test_a_second_writer_waits_and_is_refused(tmp_path: Path, monkeypatch):
