@@ -14,59 +14,18 @@ from iose.cli import card_options
 from iose.cli.card_requests import parse_privileges
 from iose.cli.main import run
 from iose.client.cap_file import read_cap, write_cap
-from iose.client.card.channel import CardChannel
 from iose.globalplatform.commands import Ins
 from iose.globalplatform.load_file import Component, ComponentTag, LoadFile
 from iose.globalplatform.packages import build_package
 from iose.iso7816.aid import Aid
-from iose.iso7816.apdu import CommandApdu, ResponseApdu
-from iose.iso7816.status import StatusWord, StatusWordError
+from iose.iso7816.apdu import ResponseApdu
 from iose.runtime.packages import shipped_packages
 from iose.transport.base import BatchStep
-from tests.support.managed_card import SEID, CutConnection, ManagedCard
+from tests.support.card_terminal import SECOND, Terminal, reader, terminal
+from tests.support.managed_card import CutConnection, ManagedCard
 
-SECOND = "010203040501"
+__all__ = ["reader", "terminal"]  # fixtures
 MODULE = "010203040800"
-
-
-class Terminal:
-    """Runs commands on one card and keeps what they print."""
-
-    def __init__(self, reader: ManagedCard, capsys: pytest.CaptureFixture[str]) -> None:
-        self.reader = reader
-        self.capsys = capsys
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        status = run(["card", *arguments])
-        printed = self.capsys.readouterr()
-        return status, printed.out, printed.err
-
-    def demo(self, command: str, *arguments: str) -> tuple[int, str, str]:
-        return self(command, "key1.com", *arguments, "--demo-keys")
-
-    def contents(self, *arguments: str) -> dict[str, dict[str, object]]:
-        keys = arguments or ("--demo-keys",)
-        status, out, err = self("list", "key1.com", *keys, "--json")
-        assert status == 0, err
-        return {item["aid"]: item for item in json.loads(out)["contents"]}
-
-    def install_second(self, file: Path, *more: str) -> tuple[int, str, str]:
-        arguments = ("--aid", SECOND, "--sen", "key2.com", "--secrets-out", str(file), *more)
-        return self.demo("install", "tls-se", *arguments)
-
-
-@pytest.fixture
-def reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ManagedCard:
-    monkeypatch.setenv("IOSE_CARD_STATE", str(tmp_path / "failed"))
-    card = ManagedCard()
-    monkeypatch.setattr(card_options, "open_reader", lambda *_, **__: card)
-    monkeypatch.setattr(card_options, "served_names", lambda _: ["key1.com", "key9.com"])
-    return card
-
-
-@pytest.fixture
-def terminal(reader: ManagedCard, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(reader, capsys)
 
 
 def foreign_cap(tmp_path: Path, size: int = 3000) -> Path:
@@ -140,194 +99,6 @@ def test_without_keys_the_next_step_is_told(terminal: Terminal):
     status, _, err = terminal("list", "key1.com")
     assert status == 1
     assert "iose element secrets" in err
-
-
-def test_an_instance_is_installed_with_secrets_of_its_own(terminal: Terminal, tmp_path: Path):
-    file = tmp_path / "secrets.json"
-    status, out, err = terminal.install_second(file, "--yes")
-    assert status == 0, err
-    assert "4 APDUs" in out
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    written = json.loads(file.read_text())
-    assert (written["seid"], written["sen"], written["aid"]) == (SEID, "key2.com", SECOND)
-    (held,) = terminal.reader.secrets["instances"]
-    assert held["sen"] == "key2.com"
-    assert {name: written[name] for name in held if name != "sen"} == {
-        name: held[name] for name in held if name != "sen"
-    }
-    assert terminal.contents()[SECOND]["state"] == "selectable"
-    assert written["psk"] not in out + err
-
-
-def test_secrets_never_go_to_the_card_in_clear(terminal: Terminal, tmp_path: Path):
-    file = tmp_path / "secrets.json"
-    terminal.install_second(file, "--yes")
-    written = json.loads(file.read_text())
-    seen = b"".join(command.data for command in terminal.reader.sent)
-    for name in ("psk", "guest_psk"):
-        assert bytes.fromhex(written[name]) not in seen
-    for name in ("user_pin", "admin_pin"):
-        assert written[name].encode() not in seen
-
-
-def test_the_same_command_again_does_nothing(terminal: Terminal, tmp_path: Path):
-    file = tmp_path / "secrets.json"
-    terminal.install_second(file, "--yes")
-    before = dict(terminal.reader.store.contents)
-    status, out, _ = terminal.install_second(file, "--yes")
-    assert (status, "nothing to do" in out) == (0, True)
-    changed = {
-        name for name, value in terminal.reader.store.contents.items() if before[name] != value
-    }
-    assert all("counter" in name for name in changed)
-
-
-def test_an_instance_whose_secrets_are_not_at_hand_is_not_touched(terminal, tmp_path: Path):
-    terminal.install_second(tmp_path / "first.json", "--yes")
-    status, _, err = terminal.install_second(tmp_path / "second.json", "--yes")
-    assert (status, "not in" in err) == (1, True)
-    assert not (tmp_path / "second.json").exists()
-
-
-def test_a_file_of_something_else_is_never_overwritten(terminal: Terminal, tmp_path: Path):
-    file = tmp_path / "notes"
-    file.write_text("{}")
-    file.chmod(0o600)
-    status, _, err = terminal.install_second(file, "--yes")
-    assert (status, "name a new file" in err) == (1, True)
-    assert file.read_text() == "{}"
-
-
-def install_next(terminal: Terminal, file: Path, sen: str, *more: str) -> tuple[int, str, str]:
-    arguments = ("install", "tls-se", "--sen", sen, "--secrets-out", str(file), *more)
-    return terminal.demo(*arguments)
-
-
-def test_without_an_aid_the_next_free_one_is_taken_and_shown(terminal: Terminal, tmp_path: Path):
-    for number, aid in enumerate(("0102030405000001", "0102030405000002"), start=1):
-        file = tmp_path / f"{number}.json"
-        status, out, err = install_next(terminal, file, f"shop{number}.com", "--yes")
-        assert status == 0, err
-        assert f"install tls-se as {aid}:" in out
-        assert json.loads(file.read_text())["aid"] == aid
-        assert terminal.contents()[aid]["state"] == "selectable"
-    status, out, _ = install_next(terminal, tmp_path / "1.json", "shop1.com", "--yes")
-    assert (status, "nothing to do" in out) == (0, True)
-    assert terminal.demo("delete", "0102030405000001", "--yes")[0] == 0
-    _, out, _ = install_next(terminal, tmp_path / "3.json", "shop3.com", "--dry-run")
-    assert "as 0102030405000001:" in out
-
-
-def test_without_an_aid_that_of_the_applet_is_taken_where_it_is_free(terminal, tmp_path: Path):
-    assert terminal.demo("install", "tls-im", "--secrets-out", str(tmp_path / "a"), "--yes")[0] == 0
-    assert terminal.contents()[MODULE]["state"] == "selectable"
-    assert terminal.demo("install", "tls-im", "--secrets-out", str(tmp_path / "b"), "--yes")[0] == 0
-    assert terminal.contents()["0102030408000001"]["state"] == "selectable"
-
-
-def test_an_aid_that_is_taken_while_one_thinks_is_not_taken_twice(
-    terminal: Terminal, tmp_path: Path, monkeypatch
-):
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-
-    def confirm(*_: object, **__: object) -> bool:
-        return install_next(terminal, tmp_path / "other", "shop2.com", "--yes")[0] == 0
-
-    monkeypatch.setattr("typer.confirm", confirm)
-    status, _, err = install_next(terminal, tmp_path / "mine", "shop1.com")
-    assert (status, "changed meanwhile" in err) == (1, True)
-    assert not (tmp_path / "mine").exists()
-
-
-@pytest.mark.parametrize("aid", ["01", "no hex", "é"])
-def test_a_file_that_does_not_say_its_instance_is_not_used(terminal: Terminal, tmp_path, aid: str):
-    file = tmp_path / "secrets.json"
-    assert install_next(terminal, file, "shop1.com", "--yes")[0] == 0
-    damaged = json.loads(file.read_text()) | {"aid": aid}
-    file.write_text(json.dumps(damaged))
-    status, _, err = install_next(terminal, file, "shop1.com", "--yes")
-    assert (status, "does not say which instance" in err) == (1, True)
-
-
-@pytest.mark.parametrize("psk", ["secret", "é", "\ud800"])
-def test_a_damaged_secret_is_explained_without_repeating_it(terminal, tmp_path: Path, psk: str):
-    file = tmp_path / "secrets.json"
-    assert install_next(terminal, file, "shop1.com", "--yes")[0] == 0
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"psk": psk}))
-    status, _, err = install_next(terminal, file, "shop1.com", "--yes")
-    assert (status, "damaged secret" in err, "secret'" in err) == (1, True, False)
-
-
-def refusing(monkeypatch: pytest.MonkeyPatch, *refused: int) -> None:
-    """Have the card refuse instructions."""
-    require = CardChannel.require
-
-    async def refuse(channel: CardChannel, command: CommandApdu, words: str, *more: object):
-        if command.ins in refused:
-            raise StatusWordError(StatusWord.NOT_ENOUGH_MEMORY, words)
-        return await require(channel, command, words, *more)
-
-    monkeypatch.setattr(CardChannel, "require", refuse)
-
-
-@pytest.mark.parametrize("ins", [Ins.INSTALL, Ins.STORE_DATA])
-def test_secrets_of_an_instance_that_the_card_refuses_are_not_left(
-    terminal: Terminal, tmp_path: Path, monkeypatch, ins: Ins
-):
-    before = terminal.contents()
-    refusing(monkeypatch, ins)
-    status, _, err = install_next(terminal, tmp_path / "secrets.json", "shop1.com", "--yes")
-    assert (status, "taken back" in err) == (1, True)
-    assert not (tmp_path / "secrets.json").exists()
-    assert terminal.contents() == before
-
-
-def test_secrets_of_an_instance_that_may_be_left_are_kept(terminal, tmp_path: Path, monkeypatch):
-    refusing(monkeypatch, Ins.STORE_DATA, Ins.DELETE)
-    status, _, err = install_next(terminal, tmp_path / "secrets.json", "shop1.com", "--yes")
-    assert (status, "not all" in err) == (1, True)
-    assert (tmp_path / "secrets.json").exists()
-
-
-def test_secrets_of_a_cut_run_are_kept_when_the_card_refuses(terminal, tmp_path, monkeypatch):
-    file = tmp_path / "secrets.json"
-    terminal.reader.cut.after = 12
-    assert install_next(terminal, file, "shop1.com", "--yes")[0] == 1
-    assert file.exists()
-    terminal.reader.cut.after = None
-    refusing(monkeypatch, Ins.STORE_DATA)
-    assert install_next(terminal, file, "shop1.com", "--yes")[0] == 1
-    assert file.exists()
-
-
-def test_new_keys_that_the_card_refuses_are_kept(terminal, tmp_path: Path, monkeypatch):
-    """The card may have taken them: nothing proves a refusal."""
-    refusing(monkeypatch, Ins.PUT_KEY)
-    status, _, err = terminal.demo("put-key", "--out", str(tmp_path / "keys.json"), "--yes")
-    assert (status, "taken back" in err) == (1, False)
-    assert (tmp_path / "keys.json").exists()
-
-
-def test_a_name_that_another_element_of_the_server_has_is_refused(terminal, tmp_path: Path):
-    file = tmp_path / "secrets.json"
-    status, _, err = install_next(terminal, file, "KEY9.com", "--yes")
-    assert (status, "already named 'KEY9.com'" in err, "iose racs list" in err) == (1, True, True)
-    assert (file.exists(), terminal.reader.sent) == (False, [])
-
-
-def test_a_cut_run_is_finished_though_its_name_is_served(terminal, tmp_path: Path, monkeypatch):
-    file = tmp_path / "secrets.json"
-    assert install_next(terminal, file, "shop1.com", "--yes")[0] == 0
-    monkeypatch.setattr(card_options, "served_names", lambda _: ["shop1.com"])
-    status, out, _ = install_next(terminal, file, "shop1.com", "--yes")
-    assert (status, "nothing to do" in out) == (0, True)
-
-
-def test_a_sen_where_an_aid_is_needed_is_told_where_to_find_it(terminal: Terminal):
-    status, _, err = terminal.demo("lock", "key1.com", "--yes")
-    assert status == 2
-    assert "'iose card list' shows" in err
-    assert "secrets" in err
 
 
 def test_a_plan_is_shown_and_nothing_done_on_a_dry_run(terminal: Terminal, tmp_path: Path):
