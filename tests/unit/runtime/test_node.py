@@ -136,9 +136,12 @@ def test_a_reload_refuses_what_the_operator_can_correct(tmp_path, impatient):
 
 def test_a_disabled_element_is_not_served(tmp_path, impatient):
     async def scenario(node, present, arguments) -> None:
-        await present.start(0, Rack(a="key1.com", b="key2.com"))
+        rack = Rack(a="key1.com", b="key2.com")
+        rack.infos[0] = replace(rack.infos[0], instances=instances(x="more.com"))
+        await present.start(0, rack)
         await node.handle("start", arguments)
         assert set(served(await node.handle("status", {}))) == {"se-b"}
+        assert set(routes_of(node)) == {"key2.com"}
 
     run(tmp_path, scenario, 1, element={"KEY1.com": {"is_enabled": False}})
 
