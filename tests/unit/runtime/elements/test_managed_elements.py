@@ -35,6 +35,7 @@ from iose.runtime.compose import (
     encode_instance,
 )
 from iose.runtime.elements.owner import ElementPlan
+from iose.runtime.elements.ownership import export_element, import_element
 from iose.runtime.elements.record import COPY_NAME, MARK_NAME, ElementRecord, Mark
 from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError
@@ -337,6 +338,32 @@ def test_the_card_of_a_copy_knows_that_it_is_one(node: LocalNode):
     element = rack.visit(seid)
     node.hosts[0].owner._marked(element, Mark(is_copy=True))
     assert rack.visit(seid).load()[COPY_NAME] == b"\x01"
+
+
+def test_an_element_travels_with_its_instances_and_not_to_where_one_of_their_names_is_used(
+    node: LocalNode, managed: Managed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("iose.crypto.passphrase.ScryptParameters.__init__.__defaults__", (4,))
+    managed.session.install(SECOND, Personalisation(b"second.com"))
+    managed.close()
+    file, words = tmp_path / "element.iose", lambda: "a long passphrase"
+    export_element(node.ask, managed.seid, file, words, is_copy=True)
+    for name, is_refused in (("SECOND.com", True), ("third.com", False)):
+        other = LocalNode(tmp_path / name)
+        other.create(name)
+        if is_refused:
+            with pytest.raises(ConfigurationError, match="already named"):
+                import_element(other.ask, file, words)
+            assert managed.seid not in other.depot.records
+        else:
+            import_element(other.ask, file, words)
+            assert other.show(managed.seid) == node.show(managed.seid)
+            assert other.show(managed.seid)["copy"] is True
+            kept = other.hosts[0].rack.visit(managed.seid).load()
+            assert kept == node.hosts[0].rack.visit(managed.seid).load()
+            assert kept[COPY_NAME] == b"\x01"
+            assert other.secrets(managed.seid) == node.secrets(managed.seid)
+        other.power_off()
 
 
 def old_store() -> MemoryStore:
