@@ -34,6 +34,8 @@ from iose.runtime.errors import ConfigurationError
 from iose.runtime.packages import shipped_packages
 from iose.transport.base import Connection, Reader
 
+SHIPPED_HINT: Final = "the packages are tls-se and tls-im"
+
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
@@ -304,9 +306,6 @@ def export_package(
         print_json({"package": package, "aid": str(aid), "file": str(file)})
     else:
         print(f"{package}, {aid}, is in {file}")
-
-
-SHIPPED_HINT: Final = "the packages are tls-se and tls-im"
 
 
 def _lock_change(options: CardOptions, target: str, name: str, *, is_locked: bool) -> CardChange:

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which card ``iose card`` talks to and with which keys; keys never stand on the command line."""
 
-import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
+from iose.cli.common_options import with_options
 from iose.cli.output import warn
 from iose.cli.racs_access import (
     DataOption,
@@ -166,21 +165,7 @@ def with_card(command: Callable[..., None]) -> Callable[..., None]:
         command: Its first parameter is the ``CardOptions`` given; the command line does not see
             it.
     """
-
-    @wraps(command)
-    def work(*arguments: object, **options: object) -> None:
-        chosen: dict[str, Any] = {name: options.pop(name) for name, _, _ in _OPTIONS}
-        command(CardOptions(**chosen), *arguments, **options)
-
-    own = list(inspect.signature(command).parameters.values())[1:]
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, kind, default in _OPTIONS
-    ]
-    parameters = [*own, *more]
-    work.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer asks for it
-    work.__annotations__ = {one.name: one.annotation for one in parameters}
-    return work
+    return with_options(command, _OPTIONS, CardOptions)
 
 
 def read_key_file(path: Path) -> CardKeys:

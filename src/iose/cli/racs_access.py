@@ -6,15 +6,14 @@ certificate in its ``pki`` folder.
 """
 
 import asyncio
-import inspect
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import unquote, urlsplit
 
 import typer
 
+from iose.cli.common_options import with_options
 from iose.cli.output import warn
 from iose.client.racs import BlockingRacsClient
 from iose.runtime.channel import Result, read_list
@@ -84,21 +83,7 @@ def with_server(command: Callable[..., None]) -> Callable[..., None]:
         command: Its first parameter is the ``RacsEndpoint`` chosen; the command line does not
             see it.
     """
-
-    @wraps(command)
-    def work(*arguments: object, **options: object) -> None:
-        chosen: dict[str, Any] = {name: options.pop(name) for name, _, _ in _SERVER_OPTIONS}
-        command(resolve_racs(**chosen), *arguments, **options)
-
-    own = list(inspect.signature(command).parameters.values())[1:]
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, kind, default in _SERVER_OPTIONS
-    ]
-    parameters = [*own, *more]
-    work.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer asks for it
-    work.__annotations__ = {one.name: one.annotation for one in parameters}
-    return work
+    return with_options(command, _SERVER_OPTIONS, resolve_racs)
 
 
 def resolve_racs(  # noqa: PLR0913  # as many as the command line has options

@@ -89,6 +89,18 @@ def test_keys_that_failed_are_not_tried_again_unless_told(tmp_path: Path):
     assert sent(reader, INITIALIZE_UPDATE) == 1
 
 
+def test_all_of_several_keys_that_failed_together_are_remembered(tmp_path: Path):
+    reader = ManagedCard()
+    wrong = [WRONG, replace(WRONG, enc=bytes(16))]
+    with pytest.raises(WrongKeysError, match="cryptogram"):
+        inventory(reader, tmp_path, *wrong)
+    reader.sent.clear()
+    for keys in wrong:
+        with pytest.raises(WrongKeysError, match="failed on this card before"):
+            inventory(reader, tmp_path, keys)
+    assert sent(reader, INITIALIZE_UPDATE) == 0
+
+
 def test_what_failed_on_one_card_is_tried_on_another(tmp_path: Path):
     failed = FailedKeys(CRYPTO, tmp_path)
     failed.note(b"one card", WRONG)
