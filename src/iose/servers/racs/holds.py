@@ -104,6 +104,8 @@ class Hold:
             _check_size(len(data), limit)
             if answer[-STATUS_SIZE] != more or not is_alive():
                 return bytes(data) + answer[-STATUS_SIZE:]
+            if self.is_lost:  # whoever takes it waits for one APDU, not for hundreds
+                raise RefusedError(Fault.NOT_POWERED, "the element has been taken away meanwhile")
             command = parameters.fetch + answer[-1:]
             verdict = self.firewall.judge(command, grant)
             if verdict is not None:

@@ -105,12 +105,14 @@ class TlsStream(asyncio.Protocol):
         self._tell_over("client gone")
 
     def pause_writing(self) -> None:
-        """Note that the client does not read."""
+        """Take nothing more of a client that does not read: TLS itself answers some of it."""
         self.is_write_blocked = True
+        self._switch_reading()
 
     def resume_writing(self) -> None:
         """Tell the handler that the client reads again."""
         self.is_write_blocked = False
+        self._switch_reading()
         if self._handler is not None:
             self._handler.may_write()
 
@@ -124,15 +126,13 @@ class TlsStream(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Take no more of the client for now."""
-        if not self._is_paused and self._transport is not None and not self._is_over:
-            self._is_paused = True
-            self._transport.pause_reading()
+        self._is_paused = True
+        self._switch_reading()
 
     def resume_reading(self) -> None:
-        """Take more again."""
-        if self._is_paused and self._transport is not None:
-            self._is_paused = False
-            self._transport.resume_reading()
+        """Take more again, as soon as the client reads."""
+        self._is_paused = False
+        self._switch_reading()
 
     def close(self) -> None:
         """Say goodbye, let the client read what was sent, then close."""
@@ -175,6 +175,13 @@ class TlsStream(asyncio.Protocol):
         except ssl.SSLZeroReturnError:
             self._end("client closed")
 
+    def _switch_reading(self) -> None:
+        if self._transport is not None and not self._is_over:
+            if self._is_paused or self.is_write_blocked:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
     def _flush(self) -> None:
         if self._transport is not None and self._outgoing.pending:
             self._transport.write(self._outgoing.read())
@@ -188,7 +195,7 @@ class TlsStream(asyncio.Protocol):
                 with suppress(ssl.SSLError, OSError):  # it has said close_notify, or cannot
                     self._tls.unwrap()
                 self._flush()
-            self.resume_reading()
+            transport.resume_reading()  # to see that the client goes
         self._tell_over(reason)
         if transport is None:
             return

@@ -323,3 +323,19 @@ async def test_bound_sockets_are_served():
         await rig.server.start([listener])
         assert rig.server.addresses == (address,)
         assert await (await rig.connect()).code("LIST") == "+004"
+
+
+async def test_a_client_that_does_not_read_is_not_read_either():
+    async with RacsRig(canned("key1", {"00B00000": "AB" * 60_000 + "9000"})) as rig:
+        client = await rig.connect()
+        await client.ask("POWERON key1")
+        client.writer.transport.pause_reading()
+        client.send(b"BEGIN\r\nAPDU key1 00B00000\r\nEND\r\n" * 200)
+        (connection,) = rig.server._connections
+        await rig.until(lambda: connection.stream.is_write_blocked)
+        connection.stream.resume_reading()  # its own wish does not count now
+        assert not connection.stream._transport.is_reading()
+        client.writer.transport.resume_reading()
+        for _ in range(200):
+            assert (await client.block()).endswith("9000|END")
+        assert connection.stream._transport.is_reading()

@@ -157,3 +157,21 @@ async def test_a_tls_session_is_preempted_by_who_may():
         assert await browser.rest() == b""
         assert await front.ended() == ["preempted"]
         assert rig.audit.of("SHUTDOWN")[0].outcome.preempted == "tls 1"
+
+
+async def test_an_answer_that_goes_on_for_ever_holds_nobody_up():
+    async with RacsRig(canned("key1", {"00B00000": "6101", "00C0000001": "AA6101"})) as rig:
+        gate = rig.elements[0].reader.gate = asyncio.Event()
+        gate.set()
+        first, second = await rig.connect(), await rig.connect()
+        await first.ask("POWERON key1")
+        gate.clear()
+        first.send(b"BEGIN\r\nAPDU key1 00B00000 MORE=61\r\nEND\r\n")
+        await rig.until(lambda: len(rig.audit.of("APDU")) == 1)
+        second.send(b"BEGIN\r\nSHUTDOWN key1\r\nEND\r\n")
+        await rig.until(lambda: len(rig.audit.of("SHUTDOWN")) == 1)
+        gate.set()
+        assert (await first.block()).startswith("BEGIN|-306 001 ")
+        assert (await second.block()).startswith("BEGIN|+007 001 ")
+        assert rig.card.commands == ["00B00000"]
+        assert rig.card.power == ["on", "off"]
