@@ -17,6 +17,7 @@ import structlog
 
 from iose.protocols.racs.request import RequestMachine
 from iose.protocols.racs.response import RacsResponse
+from iose.servers.racs.connection import TURN
 from iose.servers.racs.http_pages import (
     HttpRefusedError,
     HttpRequest,
@@ -88,6 +89,7 @@ class HttpConnection:
         self._session: RacsSession | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._wakeup: asyncio.Future[None] | None = None
         self._ahead = 0
         self._is_over = False
 
@@ -105,7 +107,6 @@ class HttpConnection:
             log.warning("racs.refused", peer=self.stream.peer, error=str(error))
             self.stream.close()
             return
-        self._server.recognise(self)
         self._arm_timer()
 
     def data_received(self, data: bytes) -> None:
@@ -122,13 +123,15 @@ class HttpConnection:
         self._take_events()
 
     def may_write(self) -> None:
-        """Nothing waits for that: a response is written in one piece."""
+        """Go on: the client reads again."""
+        self._wake()
 
     def connection_over(self, reason: str) -> None:
         """End what runs after its command."""
         self._server.remove_connection(self)
         self._is_over = True
         self._stop_timer()
+        self._wake()
         if self._session is not None:
             self._session.end(reason)
 
@@ -162,6 +165,7 @@ class HttpConnection:
                     return
             elif isinstance(event, h11.EndOfMessage):
                 self._stop_timer()
+                self._server.recognise(self)
                 self._task = self._server.run(self._serve())
             elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
                 self.stream.close()
@@ -195,6 +199,7 @@ class HttpConnection:
         except Exception:  # the top of a server task: the other connections go on
             log.exception("racs.fault", peer=self.stream.peer)
             self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"internal error\n")
+        await self._drained()
         self._task = None
         self._next()
 
@@ -215,6 +220,8 @@ class HttpConnection:
             while not session.is_ended and (command := machine.next_command()) is not None:
                 status, _ = await session.execute(command, machine.room)
                 machine.answer(status)
+                if not session.commands % TURN:
+                    await asyncio.sleep(0)
         finally:
             self._session = None
             await session.close("request over")
@@ -249,10 +256,24 @@ class HttpConnection:
             self.stream.close()
             return
         self._http.start_next_cycle()
+        self._server.set_aside(self)
         self._arm_timer()
-        self._ahead = 0
-        self.stream.resume_reading()
         self._take_events()
+        self._ahead = 0 if self._task is None else len(self._http.trailing_data[0])
+        if self._ahead <= HEAD_LIMIT:
+            self.stream.resume_reading()
+
+    async def _drained(self) -> None:
+        """Wait until the client has read its answer, within the time of a request."""
+        self._arm_timer()
+        while self.stream.is_write_blocked and not self._is_over:
+            self._wakeup = self._server.loop.create_future()
+            await self._wakeup
+        self._stop_timer()
+
+    def _wake(self) -> None:
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
 
     def _take_events(self) -> None:
         try:

@@ -116,7 +116,7 @@ class RacsServer:
         self._opened = 0
         self._per_user: Counter[str] = Counter()
         self._connections: dict[PlaneConnection, None] = {}
-        self._strangers: dict[PlaneConnection, None] = {}  # in their handshakes, the oldest first
+        self._strangers: dict[PlaneConnection, None] = {}  # may make room, the oldest first
         self._tasks: set[asyncio.Task[None]] = set()
         self._holds: dict[Hold, RacsSession] = {}
         self._watch: asyncio.TimerHandle | None = None
@@ -228,8 +228,8 @@ class RacsServer:
     def add_connection(self, connection: PlaneConnection) -> bool:
         """Count a connection, unless there are too many.
 
-        The oldest one that has not shown who it is makes room: a handshake is short, and who
-        only knocks must not keep administrators out.
+        The oldest one that has not shown who it is, or is set aside, makes room: who only knocks,
+        or keeps connections open, must not keep administrators out.
         """
         if self.is_draining:
             return False
@@ -244,8 +244,13 @@ class RacsServer:
         return True
 
     def recognise(self, connection: PlaneConnection) -> None:
-        """Note that a connection has shown who it is."""
+        """Note that a connection has shown who it is, and what for."""
         self._strangers.pop(connection, None)
+
+    def set_aside(self, connection: PlaneConnection) -> None:
+        """Note that a connection has nothing to do for now."""
+        if connection in self._connections:
+            self._strangers[connection] = None
 
     def remove_connection(self, connection: PlaneConnection) -> None:
         """Forget a connection that is over."""

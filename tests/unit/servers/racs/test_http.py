@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from iose.servers.racs.http import HttpBinding
+from iose.servers.racs.http import HEAD_LIMIT, HttpBinding
 from tests.support.racs_server import PATIENCE_S, RacsRig, RawClient, canned, client_context
 
 pytestmark = pytest.mark.anyio
@@ -299,3 +299,63 @@ async def test_a_client_that_is_far_ahead_is_not_read():
         gate.set()
         for _ in range(20):
             assert (await client.answer())[0] == 200
+
+
+def post(lines):
+    body = "\n".join(("BEGIN", *lines, "END", ""))
+    head = "POST /RACS HTTP/1.1\r\nHost: g\r\nContent-Type: text/plain\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+async def test_a_client_that_does_not_read_is_answered_no_more():
+    async with running(canned("key1", {"00B00000": "AB" * 60_000 + "9000"})) as rig:
+        client = await rig.browse()
+        client.writer.transport.pause_reading()
+        client.send(post(["POWERON key1", "APDU key1 00B00000"]) * 1000)
+        done = 0
+        async with asyncio.timeout(PATIENCE_S):
+            while done != len(rig.card.commands) or not done:  # until nothing moves any more
+                done = len(rig.card.commands)
+                await asyncio.sleep(0.2)
+        assert done < 100
+        client.writer.transport.resume_reading()
+        for _ in range(100):
+            assert (await client.answer())[0] == 200
+
+
+async def test_what_waits_does_not_grow_with_each_answer():
+    async with running() as rig:
+        client = await rig.browse()
+        client.send(b"GET /RACS?BEGIN=&END= HTTP/1.1\r\nHost: g\r\n\r\n" * 100_000)
+        assert (await client.answer())[0] == 200
+        (connection,) = rig.server._connections
+        for _ in range(300):
+            assert (await client.answer())[0] == 200
+            assert len(connection._http.trailing_data[0]) < 2 * HEAD_LIMIT + 262_144
+
+
+async def test_a_long_request_keeps_nobody_waiting():
+    async with running() as rig:
+        browser, client = await rig.browse(), await rig.connect()
+        await client.ask("LIST")
+        browser.send(post(["LIST"] * 50_000))
+        await rig.until(lambda: len(rig.server.sessions) == 2)
+        assert await client.code("LIST") == "+004"
+        assert len(rig.server.sessions) == 2
+        assert (await browser.answer())[0] == 200
+
+
+async def test_connections_without_a_request_make_room():
+    async with running(session_limit=3) as rig:
+        gate = rig.elements[0].reader.gate = asyncio.Event()
+        busy, first, second = [await rig.browse() for _ in range(3)]
+        busy.send(post(["POWERON key1"]))
+        await rig.until(lambda: rig.audit.of("POWERON"))
+        for one in (first, second):
+            assert (await one.get("/RACS?BEGIN=&END="))[0] == 200
+        late = await rig.connect()
+        assert await late.code("LIST") == "+004"
+        assert await first.rest() == b""
+        assert (await second.get("/RACS?BEGIN=&END="))[0] == 200
+        gate.set()
+        assert (await busy.answer())[0] == 200
