@@ -25,6 +25,7 @@ from iose.protocols.racs.racsl import (
 )
 from iose.protocols.racs.request import RacsCommand
 from iose.protocols.racs.status import Verb
+from iose.servers.racs.connection import TURN
 from iose.servers.racs.server import RacsServer, listen
 from iose.servers.racs.session import RacsSession
 from iose.servers.racs.users import psk_user
@@ -171,12 +172,15 @@ class RacslConnection(asyncio.Protocol):
         """End, if that has not happened."""
         del exc
         self._transport = None
+        self._stop_timer()
         self._server.remove_connection(self)
         self._end("client gone")
 
     def pause_writing(self) -> None:
-        """Do nothing more for a client that does not read."""
+        """Do nothing more for a client that does not read, and take nothing more of it."""
         self._is_write_blocked = True
+        if self._transport is not None and not self._is_over:
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Go on."""
@@ -219,14 +223,20 @@ class RacslConnection(asyncio.Protocol):
     async def _run(self, session: RacsSession) -> None:
         try:
             await session.open()
+            count = 0
             while not self._is_over:
-                if self._queue and not self._is_write_blocked:
+                if self._is_write_blocked:
+                    await self._sleep()
+                elif self._queue:
                     answer = await self._answer(session, self._queue.popleft())
                     self._send(encode_answer(answer))
-                    continue
-                if self._transport is not None:
-                    self._transport.resume_reading()
-                await self._sleep()
+                    count += 1
+                    if not count % TURN:
+                        await asyncio.sleep(0)
+                else:
+                    if self._transport is not None:
+                        self._transport.resume_reading()
+                    await self._sleep()
         except Exception:  # the top of a server task: the other sessions go on
             log.exception("racs.fault", session=session.number)
         finally:
@@ -282,17 +292,26 @@ class RacslConnection(asyncio.Protocol):
             self._close()
 
     def _close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
+        self._server.remove_connection(self)
         if self._engine is not None and self._transport is not None:
             self._engine.close()
             self._flush()
             self._transport.close()
+            self._timer = self._loop.call_later(self._config.handshake_s, self._abort_slow)
 
-    def _rearm(self, seconds: float, reason: str) -> None:
+    def _abort_slow(self) -> None:
+        """Drop a client that does not read the last bytes."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+
+    def _rearm(self, seconds: float, reason: str) -> None:
+        self._stop_timer()
         self._timer = self._loop.call_later(seconds, self._end, reason)
 
 

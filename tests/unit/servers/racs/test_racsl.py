@@ -225,3 +225,50 @@ async def test_what_is_no_tls_and_what_is_no_line_is_dropped():
         client.engine.send_data(b"on\x00\r\n")
         assert isinstance(await client.event(), PeerClosed)
         await rig.until(lambda: not rig.server.sessions)
+
+
+async def deaf(rig, lines):
+    """Return a client that says lines and does not listen, and the server's end of it."""
+    client = await rig.lite()
+    await client.event()
+    assert await client.say("on") == "OK\r\n"
+    client.writer.transport.pause_reading()
+    for _ in range(40):
+        client.engine.send_data(lines)
+        client.writer.write(client.engine.data_to_send())
+    (connection,) = rig.server._connections
+    await rig.until(lambda: connection._is_write_blocked)
+    return client, connection
+
+
+async def test_a_client_that_does_not_read_is_not_read_either():
+    async with running(canned("key1", {"00B00000": "AB" * 6_000 + "9000"})) as rig:
+        _, connection = await deaf(rig, b"A 00B00000\r\n" * 1200)
+        for _ in range(50):
+            connection._wake()
+            await asyncio.sleep(0)
+            assert not connection._transport.is_reading()
+        assert len(connection._queue) < 40 * 1200
+
+
+async def test_a_client_that_does_not_read_the_end_is_dropped():
+    answers = {"00B00000": "AB" * 6_000 + "9000"}
+    async with running(canned("key1", answers), idle_s=0.3, handshake_s=0.3) as rig:
+        _, connection = await deaf(rig, b"A 00B00000\r\n" * 1200)
+        await rig.until(lambda: not rig.server.sessions)
+        assert rig.server.snapshot().connections == 0
+        await rig.until(lambda: connection._transport is None)
+
+
+async def test_a_client_with_many_lines_keeps_nobody_waiting():
+    async with running() as rig:
+        client = await rig.lite()
+        await client.event()
+        (connection,) = rig.server._connections
+        admin = await rig.connect()
+        await admin.ask("LIST")
+        client.engine.send_data(b"x\r\n" * 5000)
+        client.writer.write(client.engine.data_to_send())
+        await rig.until(lambda: connection._queue)
+        assert await admin.code("LIST") == "+004"
+        assert connection._queue
