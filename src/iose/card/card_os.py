@@ -213,10 +213,11 @@ class CardOs:
     def _dispatch(
         self, command: CommandApdu, channel: int, instance: Instance | None
     ) -> ResponseApdu:
-        if command.ins == INS_SELECT and command.p1 == P1_BY_AID:
-            return self._channels.select(channel, command)
-        if command.ins == INS_MANAGE_CHANNEL:
-            return self._channels.manage(channel, command)
+        if not self._settings.is_class_checked or not command.cla & ~CHANNEL_MASK:
+            if command.ins == INS_SELECT and command.p1 == P1_BY_AID:
+                return self._channels.select(channel, command)
+            if command.ins == INS_MANAGE_CHANNEL:
+                return self._channels.manage(channel, command)
         if instance is None:
             raise StatusWordError(StatusWord.APPLET_SELECT_FAILED)
         return instance.applet.process(command)

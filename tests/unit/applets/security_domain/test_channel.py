@@ -56,6 +56,17 @@ def test_a_hardened_card_takes_other_classes_only_while_the_domain_is_selected(c
     assert card.send("80CA006600") == "6E00"
 
 
+@pytest.mark.parametrize(
+    ("cla", "status"), [("20", "6E00"), ("60", "6E00"), ("80", "6D00"), ("84", "6982")]
+)
+def test_other_classes_reach_the_domain_and_not_the_card(card: ManagedCard, cla: str, status: str):
+    card.send(SELECT_DOMAIN)
+    assert card.send(f"{cla}A4040006A00000000101") == status
+    assert card.send(f"{cla}70000001") == status
+    assert card.send("80CA006600").endswith("9000")  # it is selected as before
+    assert card.send("0070000001").endswith("019000")
+
+
 def test_the_class_is_checked_for_each_channel(card: ManagedCard):
     card.send("0070000001")
     card.send("01" + SELECT_DOMAIN[2:])
