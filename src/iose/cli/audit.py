@@ -49,7 +49,18 @@ def show(
     if as_json:
         print_json({"entries": [one.to_json() for one in records]})
         return
-    columns = ("number", "time", "user", "plane", "verb", "SEID", "header", "outcome", "status")
+    columns = (
+        "number",
+        "time",
+        "user",
+        "plane",
+        "verb",
+        "SEID",
+        "header",
+        "outcome",
+        "status",
+        "detail",
+    )
     print_table(columns, map(_row, records))
 
 
@@ -134,5 +145,5 @@ def _time(text: str) -> datetime | None:
 
 def _row(one: AuditRecord) -> list[str]:
     number, status = str(one.sequence), one.status or one.code
-    what = (one.verb, one.seid, one.header, one.outcome, status)
+    what = (one.verb, one.seid, one.header, one.outcome, status, one.detail)
     return [number, one.time, one.user, one.plane, *what]

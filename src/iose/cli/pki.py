@@ -70,7 +70,7 @@ def init(
     pki = _open(folder)
     is_changed = pki.ensure(node_names(RacsSettings(listen=(), names=tuple(name or ()))))
     if is_changed:
-        _tell_node(folder)
+        _tell_node(folder, ["init"])
     if as_json:
         print_json({"pki": str(pki.path), "changed": is_changed})
         return
@@ -102,9 +102,11 @@ def user(  # noqa: PLR0913  # every option of the command line
     """
     folder = _out_folder(name, out)
     content = None if request is None else request.read_bytes()
-    pki = _open(_data_folder(data))
+    data_folder = _data_folder(data)
+    pki = _open(data_folder)
     made = pki.certify_user(name, timedelta(days=days), request=content, is_again=again)
     _hand_over(made, folder)
+    _tell_node(data_folder, [_act("user", made.facts)])
     _print_made(made, folder, as_json=as_json)
 
 
@@ -127,7 +129,7 @@ def renew(
     made = pki.renew(selector, timedelta(days=days))
     if target is not None:
         _hand_over(made, target)
-    _tell_node(folder)
+    _tell_node(folder, [_act("renew", made.facts)])
     _print_made(made, target or pki.path, as_json=as_json)
 
 
@@ -142,7 +144,7 @@ def revoke(
     """
     folder = _data_folder(data)
     revoked = _open(folder).revoke(selector)
-    is_told = _tell_node(folder)
+    is_told = _tell_node(folder, [_act("revoke", facts) for facts in revoked])
     if as_json:
         told = {"node_told": is_told}
         print_json({"revoked": [_document(facts, "revoked") for facts in revoked], **told})
@@ -252,22 +254,30 @@ def _write_new(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _tell_node(folder: DataFolder) -> bool:
-    """Have a running node read its certificates and revocations anew; say whether one did."""
+def _act(verb: str, facts: CertificateFacts) -> str:
+    return f"{verb} {facts.serial:x} {facts.name}"
+
+
+def _tell_node(folder: DataFolder, acts: list[str]) -> bool:
+    """Have a running node read its certificates and revocations anew, and write down what was done.
+
+    Returns:
+        Whether one did.
+    """
     try:
-        return asyncio.run(_try_telling(folder))
+        return asyncio.run(_try_telling(folder, acts))
     except ControlError as error:
         warn(f"the running node was not told: {error}", "'iose node reload' tells it")
         return False
 
 
-async def _try_telling(folder: DataFolder) -> bool:
+async def _try_telling(folder: DataFolder, acts: list[str]) -> bool:
     for attempt in range(TRIES):
         if not folder.is_locked():
             return False
         try:
             async with connect_control(folder) as channel:
-                await channel.request("trust", timeout_s=NODE_WAIT_S)
+                await channel.request("trust", {"acts": acts}, timeout_s=NODE_WAIT_S)
                 return True
         except ControlError:  # it, or its node process, is just starting
             if attempt == TRIES - 1:

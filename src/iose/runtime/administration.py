@@ -32,7 +32,7 @@ from iose.runtime.racs_tls import (
 )
 from iose.servers.errors import RoutingError
 from iose.servers.holders import ElementHolders
-from iose.servers.racs.audit import AuditError
+from iose.servers.racs.audit import AuditError, AuditEvent, AuditOutcome
 from iose.servers.racs.elements import RacsElement
 from iose.servers.racs.http import HttpBinding
 from iose.servers.racs.names import NameRegister
@@ -43,6 +43,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.administration")
 
 AUDIT_FOLDER: Final = "audit"
 PKI_FOLDER: Final = "pki"
+CONTROL: Final = "control"  # the socket of the data folder's owner, as a plane
 
 
 class Administration:
@@ -139,6 +140,18 @@ class Administration:
             ConfigurationError: A file is damaged; who was trusted still is.
         """
         self._take(self._load_trust(self._settings))
+
+    async def note(self, verb: str, detail: str = "") -> None:
+        """Write down what the owner of the data folder has changed, which no session did.
+
+        It is done already: a log that cannot be written does not undo it.
+        """
+        event = AuditEvent("", "", "", 0, CONTROL, verb, detail=detail)
+        try:
+            number = await self._audit.intend(event)
+            await self._audit.conclude(number, event, AuditOutcome("done"))
+        except AuditError as error:
+            log.error("audit.failed", verb=verb, error=str(error))  # noqa: TRY400
 
     def snapshot(self) -> Result:
         """Return what the plane is doing now."""

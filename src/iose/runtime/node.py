@@ -18,7 +18,15 @@ import structlog
 from iose.iso7816.aid import Aid
 from iose.protocols.host_frames import ElementInfo
 from iose.runtime.administration import Administration
-from iose.runtime.channel import Arguments, JsonChannel, Result, read_int, read_object, read_text
+from iose.runtime.channel import (
+    Arguments,
+    JsonChannel,
+    Result,
+    read_int,
+    read_list,
+    read_object,
+    read_text,
+)
 from iose.runtime.config import (
     FRONT,
     PLANES,
@@ -82,9 +90,7 @@ class Node:
             case "reload":
                 return await self._reload(self._front, arguments)
             case "trust":
-                if self._administration is not None:
-                    self._administration.reload_trust()
-                return {}
+                return await self._trust(read_list({"acts": [], **arguments}, "acts"))
             case "drain":
                 await self._drain(self._front)
                 return {}
@@ -178,6 +184,14 @@ class Node:
         except TransportError as error:  # it is being started again; its list stands
             log.warning("host.absent", error=str(error))
 
+    async def _trust(self, acts: list[object]) -> Result:
+        """Read certificates anew, after the changes that are told."""
+        if self._administration is not None:
+            self._administration.reload_trust()
+            for act in acts:
+                await self._administration.note("PKI", str(act))
+        return {}
+
     async def _reload(self, front: TlsFront, arguments: Arguments) -> Result:
         previous = self._config
         self._configure(arguments)
@@ -194,6 +208,8 @@ class Node:
             hint = error.hint or "correct the configuration file"
             raise ConfigurationError(str(error), hint=hint) from error
         front.configure(front_config(self._config))
+        if self._administration is not None:
+            await self._administration.note("RELOAD")
         return {}
 
     def _routes(self, current: RoutingTable | None) -> list[ElementRoute]:

@@ -156,7 +156,7 @@ class Supervisor:
             case "reload":
                 return await self.reload()
             case "trust":
-                return await self._ask_node("trust", {})
+                return await self._ask_node("trust", arguments)
             case "stop":
                 self.stop_asked.set()
                 return {"stopping": True}

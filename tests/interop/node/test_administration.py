@@ -117,6 +117,11 @@ def test_the_audit_of_a_running_node_is_whole_and_tells_who_did_what(node: Logge
     assert element_secrets_are_absent(node)
 
 
+def details(node: LoggedNode, verb: str) -> list[str]:
+    shown = json.loads(iose("audit", "show", "--json", "--data", str(node.folder)).stdout)
+    return [one["detail"] for one in shown["entries"] if one["verb"] == verb]
+
+
 def element_secrets_are_absent(node: LoggedNode) -> bool:
     written = b"".join(path.read_bytes() for path in (node.folder / "audit").glob("*.jsonl"))
     return not any(one.psk.hex().encode() in written.lower() for one in node.elements.values())
@@ -136,6 +141,9 @@ def test_a_revoked_user_loses_the_session_at_once_and_gets_none_again(node: Logg
         revoked = iose("pki", "revoke", "mallory", "--json", "--data", str(node.folder))
         assert json.loads(revoked.stdout)["node_told"] is True
         assert connection.recv(1000) == b""
+    acts = details(node, "PKI")
+    assert [one.split()[0] for one in acts[-2:]] == ["user", "revoke"]
+    assert all(one.endswith(" mallory") for one in acts[-2:])
     refused = BlockingRacsClient(endpoint(node.racs, folder))
     with pytest.raises(TransportError):
         refused.list()
@@ -228,6 +236,7 @@ def test_a_reload_changes_rules_at_once_and_names_what_needs_a_restart(tmp_path:
             node.configure(1, racs=racs_table(rules=[wrong]))
             refused = node.request("reload")["error"]
             assert "racs.rules, number 1: FLY" in refused["message"]
+        assert len(details(node, "RELOAD")) == 2
 
 
 def test_a_node_without_a_rule_lets_nobody_do_anything(tmp_path: Path):

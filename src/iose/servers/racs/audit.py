@@ -23,7 +23,7 @@ class AuditEvent:
         fingerprint: SHA-256 of the certificate in lower-case hex; "" when there is none.
         peer: Address of the client, ``host:port``.
         session: Number of the session in its plane.
-        plane: ``racs``, ``http`` or ``racsl``.
+        plane: ``racs``, ``http`` or ``racsl``; ``control`` for the owner of the data folder.
         verb: The command, as in racs.md §6; ``CONNECT`` and ``CLOSE`` for the session itself.
         seid: The element's own SEID, or what was asked for when there is none such; "" for none.
         header: CLA INS P1 P2 of an APDU, 4 bytes; empty for other verbs.
