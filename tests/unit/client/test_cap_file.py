@@ -103,6 +103,15 @@ def test_an_archive_that_is_no_package_is_refused(change: dict[str, bytes]):
         read_cap(archive(files() | change))
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_component_that_is_there_twice_is_refused():
+    buffer = io.BytesIO(write_cap(OURS, "iose/tls_se"))
+    with zipfile.ZipFile(buffer, "a") as opened:
+        opened.writestr(f"{FOLDER}/Header.cap", files()[f"{FOLDER}/Header.cap"])
+    with pytest.raises(DecodeError, match="several"):
+        read_cap(buffer.getvalue())
+
+
 def test_a_missing_component_is_refused():
     for name in files():
         left = {other: content for other, content in files().items() if other != name}

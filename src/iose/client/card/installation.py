@@ -85,7 +85,7 @@ def plan_installation(
     title = f"install {request.name} as {request.aid}"
     found = inventory.application(request.aid)
     if found is not None and not _is_unfinished(found, request):
-        return Plan(title, notes=(f"{request.aid} is installed already",))
+        return Plan(title, notes=_finished(found, request))
     steps: list[Step] = []
     notes: list[str] = []
     if _is_loaded(inventory, request):
@@ -106,6 +106,14 @@ def plan_installation(
         command = MakeSelectable(request.aid, request.privileges & Privilege.DEFAULT_SELECTED)
         steps.append(Step(f"make {request.aid} selectable", commands=(command.to_command(),)))
     return Plan(title, tuple(steps), tuple(notes))
+
+
+def _finished(found: StatusEntry, request: InstallationRequest) -> tuple[str, ...]:
+    note = f"{found.aid} is installed already"
+    held = found.privileges or NO_PRIVILEGES
+    if request.privileges & ~held & Privilege.DEFAULT_SELECTED:
+        return (note, "a reset does not select it: 'iose card default' changes that")
+    return (note,)
 
 
 def _is_unfinished(found: StatusEntry, request: InstallationRequest) -> bool:

@@ -4,6 +4,7 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,6 +26,7 @@ from iose.globalplatform.channel import ScpVariant
 from iose.globalplatform.commands import Delete, Ins, LoadBlock, store_blocks
 from iose.globalplatform.data_objects import StatusEntry
 from iose.globalplatform.install import InstallForLoad, InstallForPersonalization
+from iose.globalplatform.keys import KeyType
 from iose.globalplatform.life_cycle import Privilege
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu
@@ -80,6 +82,35 @@ def test_an_instance_that_was_left_unselectable_is_finished():
     plan = plan_installation(with_instance(0x03), personal, BLOCK)
     assert len(plan.steps) == 3
     assert plan.steps[1].accepted  # a run that was cut may have personalised it
+    given = PersonalisationData(b"secret", "file", lambda: None)
+    plan = plan_installation(with_instance(0x03), replace(REQUEST, personalisation=given), BLOCK)
+    assert words(plan)[0] == "write its secrets to file (mode 0600)"
+    assert not plan.steps[2].accepted
+
+
+def test_a_free_aid_is_nobodys_on_the_card():
+    numbered = [Aid(MODULE.value + bytes((0, number))) for number in range(1, 5)]
+    assert EMPTY.free_aid(MODULE) == MODULE
+    card = CardInventory(
+        numbered[0],
+        None,
+        (StatusEntry(MODULE, 7), StatusEntry(numbered[2], 7)),
+        (StatusEntry(numbered[1], 1),),
+    )
+    assert card.free_aid(MODULE) == numbered[3]
+
+
+def test_when_no_aid_is_free_that_is_told(monkeypatch):
+    monkeypatch.setattr("iose.client.card.inventory.NUMBER_LIMIT", 1)
+    with pytest.raises(CardManagementError, match=f"begins with {MODULE}"):
+        with_instance(0x07).free_aid(MODULE)
+
+
+def test_a_finished_instance_that_is_not_the_default_is_told_so():
+    wanted = replace(REQUEST, privileges=Privilege.DEFAULT_SELECTED)
+    plan = plan_installation(with_instance(0x07), wanted, BLOCK)
+    assert plan.steps == ()
+    assert "iose card default" in plan.notes[-1]
 
 
 def test_new_secrets_are_written_before_they_are_sent():
@@ -166,6 +197,20 @@ def inventory(reader: ManagedCard, folder: Path) -> CardInventory:
 
 
 REFUSED = CommandApdu(0x80, 0xF0, 0x40, 0x80, OTHER.value, 256)
+
+
+@pytest.mark.parametrize(("held", "replaces"), [(0x30, 0x30), (0x7F, 0x7F), (0xFF, 0)])
+def test_new_keys_replace_a_version_that_has_a_number_in_the_command(held: int, replaces: int):
+    variant = ScpVariant(3, 0x70)
+    card = SimpleNamespace(
+        variant=variant,
+        key_version=held,
+        keys=PUBLISHED_KEYS,
+        derive=lambda keys: keys.key_set(KeyType.AES),
+    )
+    new = draw_keys(SeededRng(), 0x31, variant)
+    plan = plan_key_change(card, new, CRYPTO, save=None, file="file")
+    assert plan.steps[-1].change.replaces == replaces
 
 
 @pytest.mark.parametrize("named", [None, OTHER])
