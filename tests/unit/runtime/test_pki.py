@@ -5,6 +5,7 @@ import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -225,6 +226,27 @@ def test_a_copy_that_is_damaged_is_named_and_can_be_moved_away(pki: Pki):
         pki.revoke("operator")
     damaged.unlink()
     assert pki.revoke("operator")
+
+
+def test_of_two_revocations_at_once_none_is_lost(pki: Pki, monkeypatch):
+    for name in ("alice", "bob"):
+        pki.certify_user(name, DAY)
+    write = pki_module.write_private
+    other = Thread(target=pki.revoke, args=("bob",))
+
+    def meet(path: Path, content: bytes) -> None:
+        if not other.ident:
+            other.start()
+            other.join(0.2)  # it waits for us, and would be done by then if it did not
+        write(path, content)
+
+    monkeypatch.setattr(pki_module, "write_private", meet)
+    pki.revoke("alice")
+    other.join()
+    assert [one for one in states(pki) if one[1] == "revoked"] == [
+        ("alice", "revoked"),
+        ("bob", "revoked"),
+    ]
 
 
 class PowerCut(BaseException):
