@@ -102,6 +102,7 @@ class RequestMachine:
         self._size = 0
         self._is_last_kept = True
         self._is_quitting = False
+        self._is_behind = False
         self._responses: deque[RacsResponse] = deque()
 
     @property
@@ -113,6 +114,11 @@ class RequestMachine:
     def is_idle(self) -> bool:
         """Whether no request is open."""
         return self._state is _State.IDLE and not self._buffer
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether ``next_command`` stopped at its limit: there may be more."""
+        return self._is_behind
 
     @property
     def buffered(self) -> int:
@@ -129,19 +135,28 @@ class RequestMachine:
         if self._state is not _State.CLOSED:
             self._buffer += data
 
-    def next_command(self) -> RacsCommand | None:
+    def next_command(self, limit: int = 0) -> RacsCommand | None:
         """Return the next command, to be answered first; None when more bytes are needed.
+
+        Args:
+            limit: Look at so many lines that are no command at most; 0 for any number.
 
         Raises:
             LocalProtocolError: The last one has not been answered.
         """
         if self._pending is not None:
             raise LocalProtocolError(f"line {self._line} has not been answered")
+        self._is_behind = False
+        looked = 0
         while self._state is not _State.CLOSED and (raw := self._next_line()) is not None:
             command = self._take_line(raw)
             if command is not None:
                 self._pending = command
                 return command
+            looked += 1
+            if looked == limit:
+                self._is_behind = True
+                break
         return None
 
     def answer(self, status: StatusLine, *, closes: bool = False) -> None:

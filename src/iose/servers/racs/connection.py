@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from iose.servers.racs.server import RacsServer
 
 AHEAD_LIMIT: Final = LINE_LIMIT + 65_536  # input of one client that waits to be looked at
-TURN: Final = 64  # commands in a row before other sessions get theirs
+TURN: Final = 64  # lines in a row before other sessions get theirs
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.racs")
 
@@ -136,12 +136,13 @@ class RacsConnection:
         """Carry out every whole line there is."""
         machine, stream = self._machine, self.stream
         count = 0
-        while (command := machine.next_command()) is not None:
-            status, closes = await session.execute(command, machine.room)
-            machine.answer(status, closes=closes)
+        while (command := machine.next_command(TURN)) is not None or machine.is_behind:
+            if command is not None:
+                status, closes = await session.execute(command, machine.room)
+                machine.answer(status, closes=closes)
             self._send()
             count += 1
-            if not count % TURN:
+            if command is None or not count % TURN:
                 await asyncio.sleep(0)
             while stream.is_write_blocked and not self._is_over:
                 await self._sleep()

@@ -302,3 +302,17 @@ def test_our_client_reads_what_our_server_says():
     parser = ResponseParser()
     parser.receive_data(encode_response(response))
     assert parser.next_response() == response
+
+
+def test_lines_that_are_no_command_may_be_looked_at_a_few_at_a_time():
+    machine = RequestMachine()
+    machine.receive_data(b"\n" * 20 + b"BEGIN\nEND\n// x\nBEGIN\nLIST\n")
+    turns = 0
+    while (command := machine.next_command(5)) is None:
+        assert machine.is_behind
+        turns += 1
+    assert (turns, command.verb, machine.is_behind) == (4, Verb.LIST, False)
+    assert machine.data_to_send().endswith(b"+001 000 empty request\r\nEND\r\n")
+    machine.answer(good(command))
+    assert machine.next_command(5) is None
+    assert not machine.is_behind

@@ -339,3 +339,17 @@ async def test_a_client_that_does_not_read_is_not_read_either():
         for _ in range(200):
             assert (await client.block()).endswith("9000|END")
         assert connection.stream._transport.is_reading()
+
+
+@pytest.mark.parametrize("line", [b"\n", b"// nothing\n", b"BEGIN\nEND\n"])
+async def test_lines_that_ask_for_nothing_keep_nobody_waiting(line):
+    async with RacsRig() as rig:
+        noisy = await rig.connect()
+        await noisy.ask("LIST")
+        (connection,) = rig.server._connections
+        client = await rig.connect()
+        await client.ask("LIST")
+        noisy.send(line * (200_000 // len(line)))
+        await rig.until(lambda: connection._machine.buffered > 100_000)
+        assert await client.code("LIST") == "+004"
+        assert connection._machine.buffered
