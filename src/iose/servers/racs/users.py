@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who a session belongs to: the one common name of a certificate, and its fingerprint (racs.md §2).
 
-TLS has verified the chain before anything here is asked.
+TLS has verified the chain before anything here is asked, but for who resumes a session: then it
+was verified when that session began.
 """
 
 import ssl
+import time
 from dataclasses import dataclass, field
 
 from iose.crypto.base import HashAlgorithm
@@ -46,12 +48,16 @@ def identify(connection: ssl.SSLObject) -> Identity:
     """Return whose certificate a TLS client has shown.
 
     Raises:
-        IdentityError: There is no verified certificate, or it has not exactly one usable name.
+        IdentityError: There is no verified certificate, it has expired since it was verified, or
+            it has not exactly one usable name.
     """
     certificate = connection.getpeercert(binary_form=True)
-    subject = (connection.getpeercert() or {}).get("subject", ())
+    facts = connection.getpeercert() or {}
+    subject = facts.get("subject", ())
     if not certificate:
         raise IdentityError("no client certificate")
+    if ssl.cert_time_to_seconds(str(facts.get("notAfter", ""))) < time.time():
+        raise IdentityError("a certificate that has expired meanwhile")
     names = [entry[1] for part in subject for entry in part if entry[0] == "commonName"]
     if len(names) != 1:
         raise IdentityError(f"expected one common name in a certificate, found {len(names)}")

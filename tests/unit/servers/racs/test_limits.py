@@ -60,14 +60,14 @@ async def test_a_name_that_looks_like_something_else_is_refused():
 class Shown:
     """What ``ssl`` says of a client's certificate."""
 
-    def __init__(self, *names, der=b"certificate"):
+    def __init__(self, *names, der=b"certificate", until="Jan  1 00:00:00 2099 GMT"):
+        self.until = until
         self.subject = tuple((("commonName", name),) for name in names)
         self.der = der
 
     def getpeercert(self, *, binary_form=False):
-        return (
-            self.der if binary_form else {"subject": ((("organizationName", "O"),), *self.subject)}
-        )
+        subject = ((("organizationName", "O"),), *self.subject)
+        return self.der if binary_form else {"subject": subject, "notAfter": self.until}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,7 @@ class Shown:
         Shown("a\x00b"),
         Shown("a\nb"),
         Shown("a", der=None),
+        Shown("a", until="Jan  1 00:00:00 2026 GMT"),  # a session of TLS 1.2 that is resumed late
     ],
 )
 def test_a_certificate_has_one_name_and_a_plain_one(shown):
