@@ -9,7 +9,7 @@ from iose.servers.holders import Claim, ElementHolders
 from iose.servers.racs.policy import Rule
 from tests.support.client_hello import hello_record
 from tests.support.front import ALERT_BUSY, Client, FrontRig
-from tests.support.racs_server import RacsRig, canned
+from tests.support.racs_server import SELECT, RacsRig, canned, software
 from tests.support.scripted_connection import EchoElement, ScriptedReader
 
 pytestmark = pytest.mark.anyio
@@ -175,3 +175,29 @@ async def test_an_answer_that_goes_on_for_ever_holds_nobody_up():
         assert (await second.block()).startswith("BEGIN|+007 001 ")
         assert rig.card.commands == ["00B00000"]
         assert rig.card.power == ["on", "off"]
+
+
+@pytest.mark.parametrize("how", ["preempted", "gone", "idle", "reset"])
+async def test_nothing_of_one_holder_is_left_for_the_next(how):
+    random_number, pin = "008B000008", "002000000430303030"
+    async with RacsRig(software("key1")) as rig:
+        first, second = await rig.connect(), await rig.connect()
+        await first.ask("POWERON key1", f"APDU key1 {SELECT}")
+        refused = await first.data(f"APDU key1 {random_number}")
+        assert len(refused) == 4
+        assert await first.data(f"APDU key1 {pin}") == "9000"
+        assert (await first.data(f"APDU key1 {random_number}")).endswith("9000")
+        if how == "preempted":
+            await second.ask("SHUTDOWN key1")
+        elif how == "gone":
+            first.abort()
+        elif how == "reset":
+            await first.ask("RESET key1 WARM", f"APDU key1 {SELECT}")
+            assert await first.data(f"APDU key1 {random_number}") == refused
+            await first.ask("SHUTDOWN key1")
+        else:
+            (session, _) = rig.server.sessions.values()
+            session.lose(session.holds["key1"], "idle")
+        await rig.until(lambda: rig.holders.lock("key1").holder is None)
+        await second.ask("POWERON key1", f"APDU key1 {SELECT}")
+        assert await second.data(f"APDU key1 {random_number}") == refused
