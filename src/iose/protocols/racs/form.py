@@ -28,6 +28,7 @@ PORT_LIMIT: Final = 65_535
 SCHEME: Final = "racs"
 PLAIN: Final = "=-_.:"  # left as they are in values
 COMMENT: Final = "//"
+LINES_LIMIT: Final = 10_000  # of one request; each costs time before anybody is asked anything
 _ESCAPES: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _SEID: Final = re.compile(r"[!-~]{1,63}")
@@ -54,10 +55,11 @@ def decode_form(text: str) -> tuple[str, ...]:
     """Return the lines of a request written as form fields (racs.md §13).
 
     Raises:
-        DecodeError: An escape is broken, or something is not printable ASCII.
+        DecodeError: An escape is broken, something is not printable ASCII, or there are too many.
     """
     if not text:
         return ()
+    _check_count(text.count("&"))
     lines = []
     offset = 0
     for field in text.split("&"):
@@ -81,8 +83,9 @@ def decode_text(data: bytes) -> tuple[str, ...]:
     """Return the lines of a request written as lines, without comments and empty ones.
 
     Raises:
-        DecodeError: Something is not printable ASCII.
+        DecodeError: Something is not printable ASCII, or there are too many.
     """
+    _check_count(data.count(b"\n"))
     try:
         text = data.decode("ascii")
     except UnicodeDecodeError as error:
@@ -149,6 +152,11 @@ def encode_racs_uri(uri: RacsUri) -> str:
     host = f"[{uri.host}]" if ":" in uri.host else uri.host
     what = quote(uri.seid, safe=PLAIN) if uri.seid else f"?{encode_form(uri.lines)}"
     return f"{SCHEME}://{host}:{uri.port}/{what}"
+
+
+def _check_count(separators: int) -> None:
+    if separators >= LINES_LIMIT:
+        raise DecodeError(f"a request has up to {LINES_LIMIT} lines")
 
 
 def _unescape(text: str, offset: int) -> str:

@@ -4,6 +4,7 @@
 import pytest
 
 from iose.protocols.racs.form import (
+    LINES_LIMIT,
     RacsUri,
     check_request_lines,
     decode_form,
@@ -100,3 +101,12 @@ def test_a_second_request_is_found_behind_blanks_too(line):
     with pytest.raises(DecodeError):
         check_request_lines(("BEGIN", line, "END"))
     check_request_lines((" BEGIN", "  LIST", " END"))
+
+
+def test_a_request_has_a_limited_number_of_lines():
+    assert len(decode_form("&".join(["LIST="] * LINES_LIMIT))) == LINES_LIMIT
+    assert len(decode_text(b"\n".join([b"LIST"] * LINES_LIMIT))) == LINES_LIMIT
+    with pytest.raises(DecodeError):
+        decode_form("&" * LINES_LIMIT)
+    with pytest.raises(DecodeError):
+        decode_text(b"\n" * LINES_LIMIT)
