@@ -27,6 +27,14 @@ def rules():
     ]
 
 
+def state(rig):
+    """Return everything a command may change."""
+    cards = [element.reader.element for element in rig.elements]
+    done = [(tuple(card.commands), tuple(card.power)) for card in cards]
+    holders = [rig.holders.lock(seid).holder for seid in NAMES]
+    return done, holders, dict(rig.names.names)
+
+
 @pytest.mark.parametrize("seid", ["one", "two", "three"])
 @pytest.mark.parametrize("verb", COMMANDS)
 @pytest.mark.parametrize("user", ["admin", "guest", "nobody"])
@@ -36,7 +44,15 @@ async def test_each_user_each_command_each_element(user, verb, seid):
     async with RacsRig(*elements, rules=rules(), names=NAMES) as rig:
         client = await rig.connect(user)
         is_powered = await client.code(f"POWERON {seid}") == "+008"
+        before = state(rig)
         code = await client.code(line.format(seid))
+        if code[0] == "-":
+            assert state(rig) == before
+            if verb != "GET-SEN":  # which touches no element
+                last = rig.audit.entries[-1]
+                assert (last.event.verb, last.event.seid) == (verb, seid)
+                assert (last.outcome.outcome, last.outcome.code) == ("refused", code)
+                assert last.event.user == user
         if seid == "three" or user == "nobody":
             assert code == f"-4{number}"
         elif user == "guest" and verb not in SELDOM[seid]:
