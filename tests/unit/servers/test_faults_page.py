@@ -14,6 +14,14 @@ SOURCES = {
     "R": "tests/interop/front/test_real_elements.py",
     "O": "tests/interop/front/test_openssl.py",
     "A": "tests/unit/servers/racs/test_locks.py",
+    "S": "tests/unit/servers/racs/test_limits.py",
+    "C": "tests/unit/servers/racs/test_commands.py",
+    "U": "tests/unit/servers/racs/test_audit.py",
+    "K": "tests/interop/racs/test_element_hosts.py",
+    "N": "tests/interop/node/test_administration.py",
+    "B": "tests/acceptance/test_both_planes.py",
+    "W": "tests/acceptance/test_cuts_over_racs.py",
+    "G": "tests/acceptance/test_guesses_over_racs.py",
 }
 
 
@@ -22,7 +30,7 @@ def test_every_row_names_tests_that_exist():
     rows = [row for row in rows if not row.startswith("| fault")]
     assert len(rows) > 30
     for row in rows:
-        named = re.findall(r"([FLHROA]) `(test_\w+)`", row)
+        named = re.findall(r"([FLHROASCUKNBWG]) `(test_\w+)`", row)
         assert named or "test_tls_front.py" in row, row
         for letter, name in named:
             source = (REPOSITORY / SOURCES[letter]).read_text()
