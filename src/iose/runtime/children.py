@@ -154,9 +154,9 @@ class Child:
             try:
                 await self._start_once()
                 self._report(self.name, "restarted", self.restarts)
-            except Exception:  # noqa: BLE001  # whatever a start met, the next one may not
+            except Exception as error:  # noqa: BLE001  # whatever a start met, the next one may not
                 await self._end()
-                self._report(self.name, "failed to start", self.restarts)
+                self._report(self.name, f"failed to start: {error}", self.restarts)
 
     async def _start_once(self) -> None:
         ours, theirs = socket.socketpair()
