@@ -334,7 +334,10 @@ class Pki:
         write_private(self.path / "crl.pem", crl)
 
     def _revocations(self) -> x509.RevocationFacts:
-        return x509.decode_revocations(self._read("crl.pem"), [self._read("ca.pem")])
+        try:
+            return x509.decode_revocations(self._read("crl.pem"), [self._read("ca.pem")])
+        except CryptoError as error:
+            raise ConfigurationError(f"{self.path / 'crl.pem'}: {error}", hint=KEEP_HINT) from error
 
     def _authority(self) -> Authority:
         return Authority(self._read("ca.pem"), self._read("ca.key"))
