@@ -108,7 +108,12 @@ def _redacted(text: str) -> str:
     return _DIGITS.sub("***", _PSK_IN_URI.sub(r"\1***@", text))
 
 
+def _without_keys(text: str) -> str:
+    """Return text for a terminal; what was typed may come back in it, a URI with its key, too."""
+    return harmless(_PSK_IN_URI.sub(r"\1***@", text))
+
+
 def _print_problem(kind: str, message: str, hint: str | None) -> None:
-    print(f"{kind}: {harmless(message)}", file=sys.stderr)
+    print(f"{kind}: {_without_keys(message)}", file=sys.stderr)
     if hint:
-        print(f"  next: {harmless(hint)}", file=sys.stderr)
+        print(f"  next: {_without_keys(hint)}", file=sys.stderr)

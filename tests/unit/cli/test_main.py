@@ -8,8 +8,10 @@ import sys
 import pytest
 
 from iose.cli.main import COMMANDS, run
+from iose.cli.output import print_error
 from iose.client.credentials import Credential, CredentialsStore
 from iose.client.uri import ElementUri
+from iose.wire.errors import IoseError
 from tests.support.running_node import PROGRAM
 
 PSK = bytes(range(0xA0, 0xC0))
@@ -82,6 +84,14 @@ def test_an_unknown_fault_never_shows_a_key(capfd, monkeypatch):
     err = capfd.readouterr().err
     assert "Traceback" in err
     assert PSK.hex() not in err
+
+
+def test_what_was_typed_comes_back_without_its_key(capfd):
+    print_error(IoseError(f"no element {URI!r} among the 2 you may see", hint=f"not {URI}"))
+    assert capfd.readouterr().err == (
+        "error: no element 'keyS://key1.com:***@host:8888/' among the 2 you may see\n"
+        "  next: not keyS://key1.com:***@host:8888/\n"
+    )
 
 
 def test_a_fault_of_the_machine_is_told_in_its_words(capfd, monkeypatch):
