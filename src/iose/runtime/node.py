@@ -113,11 +113,12 @@ class Node:
         await asyncio.gather(*map(self._connect, self._links))
         self._names = NameBook(folder.path, self._known_elements, self._names_changed)
         listeners = self._shared_out(read_object(arguments.get("listeners")))
-        await self._start_front(listeners[FRONT])
-        if self._config.racs is not None:
+        if self._config.racs is not None:  # refuses before any client is served
             self._administration = Administration(
                 self._config.racs, folder.path, self._holders, self._names
             )
+        await self._start_front(listeners[FRONT])
+        if self._administration is not None:
             await self._administration.start(self._racs_elements(), listeners)
         return {}
 

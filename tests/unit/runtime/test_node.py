@@ -134,6 +134,21 @@ def test_a_reload_refuses_what_the_operator_can_correct(tmp_path, impatient):
     run(tmp_path, scenario, 1)
 
 
+def test_a_node_whose_certificates_are_damaged_serves_nobody_before_it_says_so(tmp_path):
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            node = Node([listener])
+            config = {"racs": {"listen": []}, "front": {"listen": []}}
+            arguments = {"folder": str(tmp_path), "hosts": 0, "config": config}
+            with pytest.raises(ConfigurationError, match="administration plane"):
+                await node.handle("start", arguments)
+            with pytest.raises(ConfigurationError, match="before 'start'"):
+                await node.handle("status", {})
+            await node.stop()
+
+    asyncio.run(scenario())
+
+
 def test_a_disabled_element_is_not_served(tmp_path, impatient):
     async def scenario(node, present, arguments) -> None:
         rack = Rack(a="key1.com", b="key2.com")
