@@ -81,7 +81,8 @@ async def test_an_example_is_answered_byte_for_byte(path):
     seids = ("999", "0") if path.stem.startswith("a_") else ("*",)
     rules = [Rule("admin", seids, EVERYTHING, ("*",))]
     async with RacsRig(*elements, rules=rules) as rig:
-        rig.holders.lock("1010").try_acquire(Claim("tls", 1, "somebody", 0.0), 0.0)
+        if path.stem == "e_in_use":
+            rig.holders.lock("1010").try_acquire(Claim("tls", 1, "somebody", 0.0), 0.0)
         is_last = path.stem.startswith("i_")
         output, status = await s_client(rig, request + ("" if is_last else QUIT))
         assert re.fullmatch(pattern + ("" if is_last else re.escape(GOODBYE)), output), output
