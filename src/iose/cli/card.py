@@ -58,7 +58,7 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan, an
 def list_contents(
     options: CardOptions, target: TargetArgument, *, as_json: JsonOption = False
 ) -> None:
-    """List what is on a card: its domain, applications and load files."""
+    """List what is on a card, its security domain included."""
     reader, keys = options.reader(target), options.card_keys()
 
     async def work(connection: Connection) -> None:
@@ -180,7 +180,7 @@ def delete(  # noqa: PLR0913  # every option of the command line
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete an application or a load file, and all keys in it, for good."""
+    """Delete an application or a package, and all keys in it."""
     aid = resolve(name, is_package=related)
 
     async def plan(manager: CardManager) -> Plan:
@@ -201,7 +201,7 @@ def lock(  # every option of the command line
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Lock an application: nobody can select it until it is unlocked."""
+    """Lock an application, so that nobody can select it."""
     change = _lock_change(options, target, name, is_locked=True)
     change.run(is_yes=yes, is_dry=dry_run, as_json=as_json)
 
@@ -288,7 +288,7 @@ def export_package(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a package of ours as a CAP file, for other card-management tools.
+    """Write a package of ours as a CAP file for other tools.
 
     Raises:
         ConfigurationError: There is no such package, or the file is there.
