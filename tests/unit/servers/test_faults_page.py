@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of faults names tests that exist, and every reason a session can end for."""
+"""The pages of faults and of RACS name tests that exist; each reason to end a session has a row."""
 
 import re
 
@@ -23,6 +23,13 @@ SOURCES = {
     "W": "tests/acceptance/test_cuts_over_racs.py",
     "G": "tests/acceptance/test_guesses_over_racs.py",
 }
+RACS_SOURCES = {
+    **{letter: SOURCES[letter] for letter in "NBCA"},
+    "O": "tests/interop/racs/test_openssl.py",
+    "F": "tests/unit/servers/racs/test_firewall.py",
+    "R": "tests/unit/servers/racs/test_rights.py",
+}
+POINTS_OF_RACS = 11  # racs.md §17
 
 
 def test_every_row_names_tests_that_exist():
@@ -35,6 +42,17 @@ def test_every_row_names_tests_that_exist():
         for letter, name in named:
             source = (REPOSITORY / SOURCES[letter]).read_text()
             assert f"def {name}(" in source, name
+
+
+def test_every_point_of_racs_names_tests_that_exist():
+    page = (REPOSITORY / "docs" / "racs.md").read_text().partition("## What holds it to this")[2]
+    rows = [row for row in page.splitlines() if row.startswith("| ") and "| point |" not in row]
+    assert len(rows) == POINTS_OF_RACS
+    for row in rows:
+        named = re.findall(r"([ONBCAFR]) `(test_\w+)`", row)
+        assert named, row
+        for letter, name in named:
+            assert f"def {name}(" in (REPOSITORY / RACS_SOURCES[letter]).read_text(), name
 
 
 def test_every_reason_has_a_row():
