@@ -19,6 +19,7 @@ from tests.support.racs_server import (
     folder_of,
     software,
 )
+from tests.support.shared import VECTORS
 
 pytestmark = [
     pytest.mark.anyio,
@@ -191,3 +192,26 @@ async def test_a_client_that_is_killed_gives_its_element_back():
         await process.communicate()
         await rig.until(lambda: rig.holders.lock("key1").holder is None)
         assert await other.code("POWERON key1") == "+008"
+
+
+async def test_what_openssl_was_told_by_the_published_server_it_is_told_here():
+    recorded = (VECTORS / "racs" / "racs_openssl_s_client.txt").read_text().splitlines()
+    begin, end = recorded.index("BEGIN o"), len(recorded) - recorded[::-1].index("END")
+    elements = [software("key1", aliases=("0",)), software("tls1", aliases=("1",))]
+    seen = ("key1", "tls1", "0", "1")
+    rules = [Rule("admin", seen, EVERYTHING, ("*",))]
+    lines = (f"APDU key1 {SELECT}", "APDU key1 002000000430303030", "APDU key1 008B000008")
+    request = "BEGIN o\nLIST\nEND\n" + "\n".join(
+        ("BEGIN o2", *(f"{line} APPEND" for line in ("POWERON key1", *lines)), "END", "")
+    )
+    async with RacsRig(*elements, rules=rules, is_legacy=True, compat="reference") as rig:
+        output, _ = await s_client(rig, f"{request}BEGIN q\nQUIT\nEND\n", *LEGACY)
+    said = output.split("\r\n")[:-1]
+    assert len(said) == end - begin
+    for ours, theirs in zip(said, recorded[begin:end], strict=True):
+        if theirs.startswith("+008"):  # what follows is for people
+            assert ours[:8] == theirs[:8]
+        elif theirs.startswith("+006 004"):  # random bytes
+            assert (len(ours), ours[-4:]) == (len(theirs), theirs[-4:])
+        else:
+            assert ours == theirs
