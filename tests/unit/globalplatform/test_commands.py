@@ -68,7 +68,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("decode", "value", "wire"), CASES, ids=lambda case: str(case)[:40])
+@pytest.mark.parametrize(("decode", "value", "wire"), CASES, ids=[case[2] for case in CASES])
 def test_commands_are_these_bytes(decode, value, wire):
     assert value.to_command().encode().hex().upper() == wire
     assert decode(command(wire)) == value
