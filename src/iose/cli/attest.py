@@ -14,7 +14,8 @@ from typing import Annotated, Any, Final, TextIO
 
 import typer
 
-from iose.cli.call import IdentityOption, JsonOption, TimeoutOption, open_element
+from iose.cli.call import IdentityOption, TimeoutOption, open_element
+from iose.cli.common_options import JsonOption
 from iose.cli.output import error_document, harmless, print_json, warn
 from iose.client.attestation.authority import load_authority
 from iose.client.attestation.evidence import (

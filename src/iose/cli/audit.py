@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from iose.cli.common_options import DataOption, JsonOption
 from iose.cli.output import harmless, print_json, print_table, warn
 from iose.runtime.audit_chain import decode_head, last_head, verify_log
 from iose.runtime.audit_view import AuditRecord, Wanted, read_records
@@ -22,11 +23,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="What administrators did: show, verify.",
 )
-
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder; $IOSE_DATA, else your own data folder.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from iose.cli.common_options import JsonOption
 from iose.cli.output import error_document, harmless, print_json, warn
 from iose.client.blocking import Element, connect
 from iose.client.dialogue import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
@@ -33,7 +34,6 @@ TimeoutOption = Annotated[
         help="Seconds for the handshake and each answer.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command()

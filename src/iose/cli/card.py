@@ -19,6 +19,7 @@ from iose.cli.card_view import (
     information_document,
     information_rows,
 )
+from iose.cli.common_options import JsonOption
 from iose.cli.output import harmless, print_json, print_table
 from iose.client.cap_file import write_cap
 from iose.client.card.changes import plan_default, plan_deletion, plan_lock
@@ -48,7 +49,6 @@ TargetArgument = Annotated[
     str, typer.Argument(help="SEN or SEID of an element, or racs://HOST:PORT/SEID.")
 ]
 NameArgument = Annotated[str, typer.Argument(help="AID in hex digits, tls-se or tls-im.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan, and stop.")]
 

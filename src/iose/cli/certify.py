@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from iose.cli.attest import print_attestation, warn_of_demo
-from iose.cli.call import IdentityOption, JsonOption, TimeoutOption, open_element
+from iose.cli.call import IdentityOption, TimeoutOption, open_element
+from iose.cli.common_options import JsonOption
 from iose.cli.output import print_json, warn
 from iose.client.attestation.authority import (
     DEMO_AUTHORITY_PRIVATE,

@@ -4,6 +4,15 @@
 import inspect
 from collections.abc import Callable, Iterable
 from functools import wraps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Data folder; $IOSE_DATA, else your own data folder.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def with_options(

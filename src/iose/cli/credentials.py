@@ -14,13 +14,13 @@ import typer
 
 from iose.cli.call import (
     IdentityOption,
-    JsonOption,
     TimeoutOption,
     UriArgument,
     open_element,
 )
+from iose.cli.common_options import DataOption, JsonOption
 from iose.cli.output import print_json, print_table, warn
-from iose.cli.racs_access import DataOption, PkiOption, open_reader, resolve_racs
+from iose.cli.racs_access import PkiOption, open_reader, resolve_racs
 from iose.client.credentials import Credential, CredentialsStore
 from iose.client.dialogue import DEFAULT_TIMEOUT_S
 from iose.client.errors import CredentialsError, ElementUriError

@@ -14,6 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from iose.cli.certify import certify
+from iose.cli.common_options import DataOption, JsonOption
 from iose.cli.output import print_json, print_table, warn
 from iose.cli.passphrase import PassphraseOptions, ask_passphrase, read_passphrase_file
 from iose.runtime.channel import Result, read_list, read_object
@@ -42,10 +43,6 @@ DEMO_WARNING: Final = (
 
 ElementArgument = Annotated[str, typer.Argument(help="SEN or SEID of the element.")]
 FileArgument = Annotated[Path, typer.Argument(help="File of the exported element.")]
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder; $IOSE_DATA, else your own data folder.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 PassphraseOption = Annotated[
     Path | None, typer.Option("--passphrase-file", help="Passphrase of the exported file.")
 ]

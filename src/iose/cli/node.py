@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
+from iose.cli.common_options import DataOption, JsonOption
 from iose.cli.output import print_json, print_table, warn
 from iose.cli.passphrase import PassphraseOptions
 from iose.runtime.channel import Result, read_list, read_object
@@ -28,10 +29,6 @@ REQUEST_TIMEOUT_S: Final = 15.0
 STOP_WAIT_S: Final = 30.0  # sessions get their time to end
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="TOML file.")]
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder; $IOSE_DATA, else your own data folder.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
+from iose.cli.common_options import DataOption, JsonOption
 from iose.cli.output import print_json, print_table, warn
 from iose.crypto import x509
 from iose.crypto.x509 import CertificateFacts
@@ -35,10 +36,6 @@ TRIES: Final = 20
 DEFAULT_DAYS: Final = 365
 DAYS_LIMIT: Final = 3650  # the authority's own life
 
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder; $IOSE_DATA, else your own data folder.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OutOption = Annotated[
     Path | None,
     typer.Option("--out", help="Folder for the files; NAME in this folder if not said."),

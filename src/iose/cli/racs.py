@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
+from iose.cli.common_options import JsonOption
 from iose.cli.output import error_document, print_json, print_table, warn
 from iose.cli.racs_access import with_server
 from iose.cli.racs_console import run, shell
@@ -46,7 +47,6 @@ TRIES_LIMIT: Final = 0x0F
 ANSWER_PARTS_LIMIT: Final = 600
 
 ElementArgument = Annotated[str, typer.Argument(help="SEID or SEN of the element.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command("list")

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
-from iose.cli.common_options import with_options
+from iose.cli.common_options import DataOption, with_options
 from iose.cli.output import warn
 from iose.client.racs import BlockingRacsClient
 from iose.runtime.channel import Result, read_list
@@ -42,9 +42,6 @@ KEY: Final = "user.key"
 CA: Final = "ca.pem"
 REQUEST_TIMEOUT_S: Final = 15.0
 
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder; $IOSE_DATA, else your own data folder.")
-]
 ServerOption = Annotated[
     str | None, typer.Option("--server", help="RACS server, HOST:PORT; else the local node's.")
 ]

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
+from iose.cli.common_options import DataOption
 from iose.cli.output import print_json
 from iose.cli.passphrase import PassphraseOptions
 from iose.runtime.config import DEFAULT_LISTEN, NodeConfig, read_config
@@ -21,10 +22,6 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 SHOWN_LIMIT: Final = 8  # more than a screen of keys helps nobody
 
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", help="Data folder; $IOSE_DATA, else your own data folder."),
-]
 ElementsOption = Annotated[
     int, typer.Option("--elements", min=0, help="Make elements until there are so many.")
 ]

@@ -21,6 +21,7 @@ from iose.runtime.audit import FileAuditLog
 from iose.runtime.channel import Result
 from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError
+from iose.runtime.own_authority import PKI_FOLDER
 from iose.runtime.pki import wall_clock
 from iose.runtime.racs_rules import access_policy, racs_config, racsl_credentials
 from iose.runtime.racs_settings import RacsSettings
@@ -42,7 +43,6 @@ from iose.servers.racs.server import RacsServer
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.administration")
 
 AUDIT_FOLDER: Final = "audit"
-PKI_FOLDER: Final = "pki"
 CONTROL: Final = "control"  # the socket of the data folder's owner, as a plane
 
 
