@@ -13,6 +13,7 @@ from iose.servers.errors import RoutingError
 from iose.transport.base import Reader
 
 SEID_LIMIT: Final = 63  # racs.md §10
+GLOB: Final = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class RacsElement:
         """Say whether a rule's pattern means this element: by a SEID, its SEN, or a glob."""
         if pattern == "*" or pattern in self.names or (self.sen and pattern == self.sen):
             return True
+        if GLOB.isdisjoint(pattern):
+            return False  # as most are: no need to try them as globs
         return any(fnmatchcase(name, pattern) for name in (*self.names, self.sen) if name)
 
 
