@@ -112,6 +112,13 @@ def test_what_ends_soon_is_renewed_and_nothing_before(pki: Pki, clock: Clock):
     assert facts(pki, "user.pem").name == "operator"
 
 
+def test_who_is_revoked_is_not_renewed(pki: Pki, clock: Clock):
+    pki.revoke("operator")
+    clock.now += 300 * DAY
+    assert pki.ensure(HOSTS)
+    assert "operator" not in {name for name, state in states(pki) if state == "valid"}
+
+
 def test_a_revocation_list_is_renewed_at_half_its_life(pki: Pki, clock: Clock):
     clock.now += 14 * DAY
     assert not pki.ensure(HOSTS)
