@@ -196,7 +196,7 @@ class FileAuditLog:
         fault = ""
         try:
             numbers = self._files.append([entry.content for entry in batch])
-        except (OSError, AuditError) as error:
+        except Exception as error:  # noqa: BLE001  # a thread that ended would leave all waiting
             numbers = []
             fault = (error.strerror if isinstance(error, OSError) else None) or str(error)
             kept = [entry for entry in batch if entry.written is None]

@@ -157,7 +157,7 @@ class Pki:
         """Make a new certificate for the key of a valid one; that one stays valid to its end.
 
         Raises:
-            ConfigurationError: No valid certificate, or several, are meant.
+            ConfigurationError: No valid certificate is meant.
         """
         with self._locked(), _explained():
             found = self._choose(selector)
