@@ -11,6 +11,7 @@ import typer
 
 from iose.cli.common_options import with_options
 from iose.cli.output import warn
+from iose.cli.passphrase import folder_passphrase
 from iose.cli.racs_access import (
     DataOption,
     LegacyOption,
@@ -31,9 +32,11 @@ from iose.client.card.key_files import (
 from iose.crypto.pyca import PycaCrypto
 from iose.globalplatform.keys import Diversification
 from iose.iso7816.aid import Aid
+from iose.runtime.config import NodeConfig
 from iose.runtime.elements.names import check_unique_sen
 from iose.runtime.entropy import OsRng
-from iose.runtime.errors import ConfigurationError
+from iose.runtime.errors import ConfigurationError, ControlError
+from iose.runtime.local_reader import LocalReader, find_local
 from iose.transport.racs_client import RacsReader
 
 OTHERS_MAY_READ: Final = 0o044
@@ -79,6 +82,9 @@ _OPTIONS: Final = (
 )
 
 
+CardReader = LocalReader | RacsReader
+
+
 @dataclass(frozen=True, slots=True)
 class CardOptions:
     """What the user said of a card and its keys; the fields are the options."""
@@ -95,31 +101,39 @@ class CardOptions:
     server_name: str | None
     is_legacy: bool
 
-    def reader(self, target: str) -> RacsReader:
-        """Return the reader that holds the card.
+    def reader(self, target: str) -> CardReader:
+        """Return the reader that holds the card: of a server, or of a folder without a node.
 
         Raises:
             ConfigurationError: The target or the server is not named as it must be.
-            ControlError: No node runs on the data folder.
+            ControlError: There is neither a node nor a data folder.
             TransportError: The server is not there, refuses us, or has no such element.
         """
-        return open_reader(
-            target,
-            self.data,
-            self.server,
-            self.pki,
-            server_name=self.server_name,
-            is_legacy=self.is_legacy,
-        )
+        try:
+            return open_reader(
+                target,
+                self.data,
+                self.server,
+                self.pki,
+                server_name=self.server_name,
+                is_legacy=self.is_legacy,
+            )
+        except ControlError:
+            path = NodeConfig(data=str(self.data or "")).folder
+            local = find_local(path, target, folder_passphrase(path).read)
+            if local is None:
+                raise
+            return local
 
-    def check_sen(self, reader: RacsReader, sen: str) -> None:
-        """Check that no element of the reader's server has this TLS server name.
+    def check_sen(self, reader: CardReader, sen: str) -> None:
+        """Check that no element of the reader's server or folder has this TLS server name.
 
         Raises:
             ConfigurationError: One has.
             TransportError: The server is not there, or refuses us.
         """
-        check_unique_sen(sen, served_names(reader), hint=SENS_HINT)
+        taken = reader.sens if isinstance(reader, LocalReader) else served_names(reader)
+        check_unique_sen(sen, taken, hint=SENS_HINT)
 
     def tools(self) -> Tools:
         """Return what card management needs of this host."""

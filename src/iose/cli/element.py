@@ -4,7 +4,6 @@
 A running node carries the work out; without one, a short-lived element host does.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,12 @@ import typer
 from iose.cli.certify import certify
 from iose.cli.common_options import DataOption, JsonOption
 from iose.cli.output import print_json, print_table, warn
-from iose.cli.passphrase import PassphraseOptions, ask_passphrase, read_passphrase_file
+from iose.cli.passphrase import (
+    PassphraseOptions,
+    ask_passphrase,
+    folder_passphrase,
+    read_passphrase_file,
+)
 from iose.runtime.channel import Result, read_list, read_object
 from iose.runtime.config import NodeConfig
 from iose.runtime.elements.ownership import (
@@ -274,12 +278,7 @@ def encrypt(
 @contextmanager
 def _open(data: Path | None, *, makes_folder: bool = False) -> Iterator[Ask]:
     path = NodeConfig(data=str(data or "")).folder
-    file = os.environ.get("IOSE_PASSPHRASE_FILE")
-    options = PassphraseOptions(
-        Path(file) if file else None,
-        is_asked=not file and DataFolder(path).is_encrypted(),
-    )
-    with open_ownership(path, options.read, makes_folder=makes_folder) as ask:
+    with open_ownership(path, folder_passphrase(path).read, makes_folder=makes_folder) as ask:
         yield ask
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a passphrase comes from: a file, or the terminal; never an argument."""
 
+import os
 import sys
 from dataclasses import dataclass
 from getpass import getpass
@@ -9,6 +10,7 @@ from typing import Final
 
 from iose.cli.output import warn
 from iose.runtime.errors import ConfigurationError
+from iose.runtime.folder import DataFolder
 
 OTHERS_MAY_READ: Final = 0o044
 
@@ -39,6 +41,14 @@ class PassphraseOptions:
         if not self.is_asked:
             return None
         return ask_passphrase("Passphrase of the data folder: ", is_new=is_new)
+
+
+def folder_passphrase(path: Path) -> PassphraseOptions:
+    """Return where the passphrase of a data folder comes from, for commands without an option."""
+    file = os.environ.get("IOSE_PASSPHRASE_FILE")
+    return PassphraseOptions(
+        Path(file) if file else None, is_asked=not file and DataFolder(path).is_encrypted()
+    )
 
 
 def read_passphrase_file(path: Path) -> str:
