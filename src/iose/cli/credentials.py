@@ -37,30 +37,34 @@ app = typer.Typer(
 FROM_STDIN = "-"
 
 
+PskFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--psk-file",
+        help="A file that holds the PSK: 64 hex digits, or the secrets that"
+        " iose element secrets or iose card install wrote.",
+    ),
+]
+ModuleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--module",
+        help="The identity module that has the PSK: racs://host:port/SEID, the name of an"
+        " element of the local node, or another element's URI.",
+    ),
+]
+
+
 @app.command(name="set")
 def set_(  # noqa: PLR0913  # options of a command
     uri: Annotated[str, typer.Argument(help="The element's URI; - reads it from stdin.")],
     *,
     identity: IdentityOption = None,
-    psk_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--psk-file",
-            help="A file that holds the PSK: 64 hex digits, or the secrets that"
-            " iose element secrets or iose card install wrote.",
-        ),
-    ] = None,
+    psk_file: PskFileOption = None,
     from_uri: Annotated[
         bool, typer.Option("--from-uri", help="Take the PSK that the URI holds.")
     ] = False,
-    module: Annotated[
-        str | None,
-        typer.Option(
-            "--module",
-            help="The identity module that has the PSK: racs://host:port/SEID, the name of an"
-            " element of the local node, or another element's URI.",
-        ),
-    ] = None,
+    module: ModuleOption = None,
     pin_file: Annotated[
         Path | None, typer.Option("--pin-file", help="A file that holds the module's PIN.")
     ] = None,

@@ -11,6 +11,7 @@ IoseError
 │  ├─ TlsPeerError
 │  ├─ RacsPeerError
 │  ├─ SecureChannelError
+│  │  └─ WrongKeysError
 │  ├─ AnswerError
 │  └─ AttestationError
 ├─ AlertReceived
