@@ -152,6 +152,7 @@ class HttpConnection:
         while self._task is None:
             event = self._http.next_event()
             if isinstance(event, h11.Request):
+                _check_framing(event)
                 self._request = event
                 if self._http.they_are_waiting_for_100_continue:
                     go_on = h11.InformationalResponse(status_code=100, headers=[])
@@ -167,6 +168,7 @@ class HttpConnection:
                 self._stop_timer()
                 self._server.recognise(self)
                 self._task = self._server.run(self._serve())
+                self._task.add_done_callback(self._served)
             elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
                 self.stream.close()
                 return
@@ -202,6 +204,12 @@ class HttpConnection:
         await self._drained()
         self._task = None
         self._next()
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        """Close what a bug would leave open for ever."""
+        if not task.cancelled() and task.exception() is not None:
+            log.error("racs.fault", peer=self.stream.peer, error=repr(task.exception()))
+            self.stream.close()
 
     async def _execute(self, identity: Identity, lines: tuple[str, ...]) -> RacsResponse:
         """Run one request as one session: what it holds is released with its response.
@@ -243,9 +251,10 @@ class HttpConnection:
             headers.append(("Allow", "GET, POST"))
         if self._server.is_draining:
             headers.append(("Connection", "close"))
+        is_head = self._request is not None and self._request.method == b"HEAD"
         events = (
             h11.Response(status_code=status, reason=status.phrase.encode(), headers=headers),
-            h11.Data(data=body),
+            h11.Data(data=b"" if is_head else body),
             h11.EndOfMessage(),
         )
         self.stream.write(b"".join(self._http.send(event) or b"" for event in events))
@@ -256,6 +265,7 @@ class HttpConnection:
             self.stream.close()
             return
         self._http.start_next_cycle()
+        self._request = None
         self._server.set_aside(self)
         self._arm_timer()
         self._take_events()
@@ -295,3 +305,14 @@ class HttpConnection:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _check_framing(request: h11.Request) -> None:
+    """Refuse a body of two lengths: who stands between might take the other (RFC 9112 §6.1).
+
+    Raises:
+        h11.RemoteProtocolError: It has them.
+    """
+    names = {name for name, _ in request.headers}
+    if {b"content-length", b"transfer-encoding"} <= names:
+        raise h11.RemoteProtocolError("a body of two lengths")

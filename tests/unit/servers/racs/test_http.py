@@ -359,3 +359,39 @@ async def test_connections_without_a_request_make_room():
         assert (await second.get("/RACS?BEGIN=&END="))[0] == 200
         gate.set()
         assert (await busy.answer())[0] == 200
+
+
+async def test_a_head_is_refused_without_a_body_and_the_connection_goes_on():
+    async with running() as rig:
+        client = await rig.browse()
+        client.send(b"HEAD /RACS?BEGIN=&END= HTTP/1.1\r\nHost: g\r\n\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            head = await client.reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 405 ")
+        assert (await client.get("/RACS?BEGIN=&END="))[0] == 200
+        client.send(b"HEAD / HTTP/1.1\r\nHost: g\r\n\r\nno HTTP\r\n\r\n")
+        await client.reader.readuntil(b"\r\n\r\n")
+        assert (await client.answer())[0] == 400
+
+
+async def test_a_bug_in_an_answer_closes_the_connection():
+    async with running() as rig:
+        client = await rig.browse()
+        (connection,) = rig.server._connections
+        connection._answer = None
+        client.send(b"GET /RACS?BEGIN=&END= HTTP/1.1\r\nHost: g\r\n\r\n")
+        assert await client.rest() == b""
+        await rig.until(lambda: rig.server.snapshot().connections == 0)
+
+
+async def test_a_body_of_two_lengths_is_refused():
+    async with running(canned("key1")) as rig:
+        client = await rig.browse()
+        body = "BEGIN\nPOWERON key1\nEND\n"
+        client.send(
+            "POST /RACS HTTP/1.1\r\nHost: g\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n"
+            f"Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n{body}\r\n0\r\n\r\n".encode()
+        )
+        assert (await client.answer())[0] == 400
+        assert await client.rest() == b""
+        assert rig.card.power == []
