@@ -14,13 +14,14 @@ import structlog
 from iose.protocols.racs.request import LINE_LIMIT, RequestMachine
 from iose.servers.racs.session import RacsSession
 from iose.servers.racs.tls_stream import TlsStream
+from iose.servers.racs.turns import Turn
 from iose.servers.racs.users import IdentityError, identify
 
 if TYPE_CHECKING:
     from iose.servers.racs.server import RacsServer
 
 AHEAD_LIMIT: Final = LINE_LIMIT + 65_536  # input of one client that waits to be looked at
-TURN: Final = 64  # lines in a row before other sessions get theirs
+LINES_LIMIT: Final = 256  # lines that are no command, in one turn
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.racs")
 
@@ -135,15 +136,13 @@ class RacsConnection:
     async def _work(self, session: RacsSession) -> None:
         """Carry out every whole line there is."""
         machine, stream = self._machine, self.stream
-        count = 0
-        while (command := machine.next_command(TURN)) is not None or machine.is_behind:
+        turn = Turn(self._loop)
+        while (command := machine.next_command(LINES_LIMIT)) is not None or machine.is_behind:
             if command is not None:
                 status, closes = await session.execute(command, machine.room)
                 machine.answer(status, closes=closes)
             self._send()
-            count += 1
-            if command is None or not count % TURN:
-                await asyncio.sleep(0)
+            await turn.next(is_over=command is None)
             while stream.is_write_blocked and not self._is_over:
                 await self._sleep()
             if self._is_over:

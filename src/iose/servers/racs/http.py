@@ -17,7 +17,6 @@ import structlog
 
 from iose.protocols.racs.request import RequestMachine
 from iose.protocols.racs.response import RacsResponse
-from iose.servers.racs.connection import TURN
 from iose.servers.racs.http_pages import (
     HttpRefusedError,
     HttpRequest,
@@ -27,6 +26,7 @@ from iose.servers.racs.http_pages import (
 from iose.servers.racs.server import RacsServer, listen
 from iose.servers.racs.session import RacsSession
 from iose.servers.racs.tls_stream import TlsStream
+from iose.servers.racs.turns import Turn
 from iose.servers.racs.users import Identity, IdentityError, identify
 
 HEAD_LIMIT: Final = 200_000  # a GET with an extended APDU in hex
@@ -223,13 +223,13 @@ class HttpConnection:
         self._session = session
         machine = RequestMachine(block_limit=self._config.block_limit)
         machine.receive_data("\r\n".join((*lines, "")).encode("ascii"))
+        turn = Turn(self._server.loop)
         try:
             await session.open()
             while not session.is_ended and (command := machine.next_command()) is not None:
                 status, _ = await session.execute(command, machine.room)
                 machine.answer(status)
-                if not session.commands % TURN:
-                    await asyncio.sleep(0)
+                await turn.next()
         finally:
             self._session = None
             await session.close("request over")

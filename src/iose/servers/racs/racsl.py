@@ -25,9 +25,9 @@ from iose.protocols.racs.racsl import (
 )
 from iose.protocols.racs.request import RacsCommand
 from iose.protocols.racs.status import Verb
-from iose.servers.racs.connection import TURN
 from iose.servers.racs.server import RacsServer, listen
 from iose.servers.racs.session import RacsSession
+from iose.servers.racs.turns import Turn
 from iose.servers.racs.users import psk_user
 from iose.tls import ServerEngine
 from iose.tls.config import EngineConfig, PreSharedKey, ServerConfig
@@ -223,16 +223,14 @@ class RacslConnection(asyncio.Protocol):
     async def _run(self, session: RacsSession) -> None:
         try:
             await session.open()
-            count = 0
+            turn = Turn(self._loop)
             while not self._is_over:
                 if self._is_write_blocked:
                     await self._sleep()
                 elif self._queue:
                     answer = await self._answer(session, self._queue.popleft())
                     self._send(encode_answer(answer))
-                    count += 1
-                    if not count % TURN:
-                        await asyncio.sleep(0)
+                    await turn.next()
                 else:
                     if self._transport is not None:
                         self._transport.resume_reading()

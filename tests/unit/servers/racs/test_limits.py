@@ -4,6 +4,7 @@
 import asyncio
 import socket
 import ssl
+import time
 from contextlib import suppress
 
 import pytest
@@ -354,3 +355,23 @@ async def test_lines_that_ask_for_nothing_keep_nobody_waiting(line):
         await rig.until(lambda: connection._machine.buffered > 100_000)
         assert await client.code("LIST") == "+004"
         assert connection._machine.buffered
+
+
+async def test_commands_that_cost_much_keep_nobody_waiting():
+    async with RacsRig() as rig:
+        busy, client = await rig.connect(), await rig.connect()
+        await busy.ask("LIST")
+        await client.ask("LIST")
+        name, asked = rig.names.name, 0
+
+        async def slow(seid):
+            nonlocal asked
+            asked += 1
+            time.sleep(0.003)  # noqa: ASYNC251  # a command that works, and does not wait
+            return await name(seid)
+
+        rig.names.name = slow
+        busy.send(b"BEGIN\r\n" + b"GET-SEN key1\r\n" * 300 + b"END\r\n")
+        await rig.until(lambda: asked)
+        assert await client.code("LIST") == "+004"
+        assert asked < 100
