@@ -12,6 +12,7 @@ from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.batch import ApduLimits, BatchStep
 from iose.iso7816.status import StatusWord
 from iose.protocols.host_frames import (
+    FRAME_LIMIT,
     ElementInfo,
     ExchangeFlag,
     ExchangeRequest,
@@ -373,7 +374,7 @@ async def test_answers_a_batch_too_large_for_a_frame_with_a_failure(path):
         rig.element.process = lambda command: bytes(65_536) + b"\x90\x00"
         connection = await rig.link.reader("1").connect()
         with pytest.raises(TransportError, match="over the limit"):
-            await connection.transmit_batch([send(b"x")] * 17)
+            await connection.transmit_batch([send(b"x")] * (FRAME_LIMIT // 65_536 + 1))
 
 
 async def test_power_comes_first_and_can_be_cycled(path):
