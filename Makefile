@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
-PURE_ROOMS := wire,iso7816,crypto,protocols,globalplatform,tls,applet_api,applets,card,bridge
+PURE_ROOMS := wire,iso7816,crypto,protocols,globalplatform,tls,applet_api,applet_commands,applets,card,bridge
 # The peer tests wait for other programs: two workers keep two cores busy.
 TEST_WORKERS ?= 2
 TESTS ?= tests
