@@ -139,7 +139,7 @@ class NameBook:
         await self._changed()
 
     def _check_unique(self, seid: str, given: Mapping[str, GivenName]) -> None:
-        taken: dict[str, str] = {}
+        taken: set[str] = set()
         wanted: GivenName | None = None
         for one in self._known():
             name = given.get(one.seid, one.own)
@@ -147,11 +147,10 @@ class NameBook:
                 wanted = name
                 continue
             names = [*one.others, *([name.sen] if name is not None and name.is_served else [])]
-            taken.update(dict.fromkeys(map(str.lower, names), one.seid))
+            taken.update(map(str.lower, names))
         if wanted is not None and wanted.is_served and wanted.sen.lower() in taken:
-            raise ConfigurationError(
-                f"element {taken[wanted.sen.lower()]} is already named {wanted.sen!r}"
-            )
+            # whose it is, a user who may not see that element need not know
+            raise ConfigurationError(f"the name {wanted.sen!r} is taken")
 
 
 def _check(sen: str, aid: str) -> None:

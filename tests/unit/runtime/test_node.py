@@ -264,7 +264,7 @@ def test_a_name_given_over_racs_replaces_the_own_one_and_null_takes_it_away(tmp_
         assert select.command.data == bytes.fromhex("A000000151")
         assert set(routes_of(node)) == {"given.com", "key2.com"}
         assert [one.sen for one in node._racs_elements()] == ["key1.com", "key2.com"]  # in rules
-        with pytest.raises(ConfigurationError, match="already named"):
+        with pytest.raises(ConfigurationError, match="is taken"):
             await node._names.set_name("se-b", "GIVEN.com", "")
         await node._names.set_name("se-a", "null", "")
         assert set(routes_of(node)) == {"key2.com"}
