@@ -304,7 +304,8 @@ def _shown(command: bytes, answer: ResponseApdu) -> dict[str, str]:
 
 def _meaning(status: StatusWord, ins: int) -> str:
     if ins in PIN_COMMANDS and status.sw1 == SW1_TRIES and status.sw2 <= TRIES_LIMIT:
-        return f"wrong PIN, {status.sw2} tries left"  # tls-se.md §2: not coded as Cx
+        tries = "try" if status.sw2 == 1 else "tries"
+        return f"wrong PIN, {status.sw2} {tries} left"  # tls-se.md §2: not coded as Cx
     text = explain(status, ins)
     if str(status) in text and not status.name.startswith("SW_"):  # only TLS-SE has a name for it
         return status.name.lower().replace("_", " ")

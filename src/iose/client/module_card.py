@@ -116,8 +116,9 @@ class CardModule:
             self._is_pin_refused = True
             self._pin_refused()
             tries = 0 if is_blocked else status & _TRIES
+            left = "1 try is left" if tries == 1 else f"{tries} tries are left"
             raise ModulePinError(
-                f"{self._reader.name}: the PIN was refused, {tries} tries are left",
+                f"{self._reader.name}: the PIN was refused, {left}",
                 hint="it is not tried again: find out the right one before you set it",
             )
         self._check(status, "refuses the PIN without counting it")

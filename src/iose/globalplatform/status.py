@@ -87,7 +87,8 @@ def explain(status: StatusWord, ins: int | None = None) -> str:
 
 def _by_class(status: StatusWord) -> str:
     if status.sw1 == _TRIES_SW1 and status.sw2 & ~_TRIES_MASK == _TRIES_MARK:
-        return f"wrong value, {status.sw2 & _TRIES_MASK} tries left"
+        left = status.sw2 & _TRIES_MASK
+        return f"wrong value, {left} {'try' if left == 1 else 'tries'} left"
     if status.sw1 in {_WARNING_SW1, _TRIES_SW1}:
         return f"a warning without a name, {status}"
     if status.is_success:

@@ -438,6 +438,7 @@ def load(text):
     ("ins", "status", "meaning"),
     [
         ("20", 0x6302, "wrong PIN, 2 tries left"),
+        ("20", 0x6301, "wrong PIN, 1 try left"),
         ("24", 0x6300, "wrong PIN, 0 tries left"),
         ("8B", 0x6380, "pin required"),
         ("D8", 0x9001, "tls open"),

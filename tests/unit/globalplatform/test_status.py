@@ -24,6 +24,7 @@ from iose.iso7816.status import StatusWord
         (0x6A80, Ins.PUT_KEY, "check value"),
         (0x6A84, Ins.LOAD, "memory"),
         (0x63C2, None, "2 tries left"),
+        (0x63C1, None, "1 try left"),
         (0x63F1, None, "a warning without a name, 63F1"),
         (0x6300, None, "a warning without a name, 6300"),
         (0x6201, Ins.DELETE, "a warning without a name, 6201"),
