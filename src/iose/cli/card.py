@@ -192,7 +192,7 @@ def delete(  # noqa: PLR0913  # every option of the command line
 
 @app.command()
 @with_card
-def lock(  # every option of the command line
+def lock(
     options: CardOptions,
     target: TargetArgument,
     name: NameArgument,
@@ -208,7 +208,7 @@ def lock(  # every option of the command line
 
 @app.command()
 @with_card
-def unlock(  # every option of the command line
+def unlock(
     options: CardOptions,
     target: TargetArgument,
     name: NameArgument,
@@ -224,7 +224,7 @@ def unlock(  # every option of the command line
 
 @app.command("default")
 @with_card
-def default_(  # every option of the command line
+def default_(
     options: CardOptions,
     target: TargetArgument,
     name: NameArgument,

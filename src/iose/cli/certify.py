@@ -39,7 +39,7 @@ NewKeyOption = Annotated[
 ]
 
 
-def certify(  # every option of the command line
+def certify(
     uri: UriOrNone = None,
     *,
     authority_key: KeyOption = None,

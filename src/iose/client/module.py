@@ -6,7 +6,6 @@ for its clients. It computes binder and handshake secret; we never see what they
 Pure: it opens nothing.
 """
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -25,9 +24,6 @@ ADMIN_PIN_SIZE: Final = 8
 MODULE_HINT: Final = (
     "a module's URI looks like racs://host:port/SEID?aid=010203040800 or keyS://name@host:port"
 )
-
-
-_WORD: Final = re.compile(r"[!-~]+")
 
 
 class ModuleSession(Protocol):

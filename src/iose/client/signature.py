@@ -13,7 +13,6 @@ DIGEST_SIZE: Final = 32
 INTEGER_SIZE: Final = 32
 SEQUENCE: Final = 0x30  # X.690 §8.9
 INTEGER: Final = 0x02  # X.690 §8.3
-SIGN_BIT: Final = 0x80
 _CRYPTO: Final = PycaCrypto()
 
 

@@ -20,7 +20,6 @@ SEID_LIMIT: Final = 63
 USERS_LIMIT: Final = 64  # racs.md §9.1; the published server reads no more
 FILTER_SIZE: Final = 8  # mask and value, 4 bytes each
 MASK_SIZE: Final = 4
-USER_WORDS: Final = 2
 POLICY_WORDS: Final = 3
 GLOB: Final = frozenset("*?[]")
 ISD_AIDS: Final = frozenset({"A000000151000000", "A000000003000000"})  # one to our rules

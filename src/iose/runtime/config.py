@@ -24,7 +24,6 @@ DEFAULT_LISTEN: Final = "127.0.0.1:8888"
 PORT_LIMIT: Final = 65_535
 ELEMENTS_LIMIT: Final = 8000  # an inventory is one frame
 HOSTS_LIMIT: Final = 64
-FRONT_LIMIT: Final = 1_000_000_000  # thirty years in seconds: what timers can still count
 ALIAS_LIMIT: Final = 255  # a host name, RFC 1035 §2.3.4
 FRONT: Final = "front"
 PLANES: Final = (FRONT, "racs", "http", "racsl")

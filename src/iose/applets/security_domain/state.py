@@ -18,7 +18,6 @@ from iose.wire.writer import ByteWriter
 
 DEFAULT_VARIANT: Final = ScpVariant(SCP03, 0x70)
 FIRST_KEY_VERSION: Final = 0x30
-HIGHEST_KEY_VERSION: Final = 0x7F  # GPCS 2.3.1 §11.8.2.3
 KEY_SET_LIMIT: Final = 4
 FAILURE_LIMIT: Final = 10
 DEMO_KEY: Final = bytes(range(0x40, 0x50))

@@ -25,11 +25,9 @@ __all__ = [
 ]
 
 LINE_LIMIT: Final = 140_000  # as for RACS, an extended APDU
-PUBLISHED_LINE_LIMIT: Final = 2047  # buffers of the published clients
 LINE_END: Final = b"\r\n"
 OK: Final = "OK"
 ERROR: Final = "ERROR"
-ALIVE: Final = ("Ready", "ERROR", "ERROR No Command!", "!")  # after an empty line
 
 
 class RacslVerb(Enum):

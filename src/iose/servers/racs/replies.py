@@ -30,7 +30,6 @@ class Fault(Enum):
     FULL = EventClass.SYSTEM, "the response is full"
     SYSTEM = EventClass.SYSTEM, "internal error"
     AUDIT = EventClass.SYSTEM, "the audit log cannot be written"
-    STOPPING = EventClass.SYSTEM, "the server stops"
     NO_NAME = EventClass.SYSTEM, "no name"
 
     def __init__(self, event_class: EventClass, text: str) -> None:
