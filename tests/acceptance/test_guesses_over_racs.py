@@ -88,11 +88,11 @@ def authenticate(card: Card, keys: KeySet) -> list[CommandApdu]:
 
 
 def cut_the_power(node: LoggedNode) -> None:
-    """Kill every process that runs elements, and wait until others do."""
-    killed = node.pids(ELEMENT_HOST)
+    """Kill every process that runs elements, and wait until others serve in their place."""
+    mark, killed = node.log_mark(), node.pids(ELEMENT_HOST)
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: (now := node.pids(ELEMENT_HOST)) and not set(now) & set(killed))
+    until(lambda: len(node.logged("process", mark, what="restarted")) == len(killed))
 
 
 def test_wrong_keys_and_a_recorded_session_are_counted_until_the_domain_is_shut(tmp_path: Path):

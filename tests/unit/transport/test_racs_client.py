@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import socket
 import ssl
 from datetime import timedelta
 
@@ -269,16 +270,12 @@ def test_a_port_that_speaks_no_tls_is_told_as_such(folder):
 def test_a_server_that_never_shakes_hands_is_given_up(folder, monkeypatch):
     monkeypatch.setattr(racs_link, "HANDSHAKE_S", 0.01)
 
-    async def main():
-        kept = []
-        server = await asyncio.start_server(lambda *ends: kept.extend(ends), "127.0.0.1", 0)
-        link = RacsLink(endpoint(folder, server.sockets[0].getsockname()[1]))
+    async def main(port):
         with pytest.raises(TransportTimeoutError, match="no session within"):
-            await link.open()
-        kept[1].close()
-        server.close()
+            await RacsLink(endpoint(folder, port)).open()
 
-    asyncio.run(main())
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel connects, nobody accepts
+        asyncio.run(main(silent.getsockname()[1]))
 
 
 def test_a_key_with_a_passphrase_asks_nobody(folder, tmp_path):
