@@ -8,6 +8,7 @@ from enum import IntEnum, IntFlag
 from typing import Final
 
 from iose.wire.errors import DecodeError
+from iose.wire.numbers import unknown_member
 
 PRIVILEGE_SIZES: Final = (1, 3)  # cards before GPCS 2.2 know the first byte only
 STATE_LIMIT: Final = 0xFF
@@ -67,12 +68,7 @@ class LifeCycle(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "LifeCycle | None":
-        if not isinstance(value, int) or not 0 <= value <= STATE_LIMIT:
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = f"STATE_{value:02X}"
-        member._value_ = value
-        return cls._value2member_map_.setdefault(value, member)  # type: ignore[return-value]  # typeshed knows only Enum
+        return unknown_member(cls, value, STATE_LIMIT, "STATE_{:02X}")
 
 
 class CardLifeCycle(LifeCycle):

@@ -4,6 +4,7 @@
 from enum import IntEnum
 
 from iose.wire.errors import IoseError
+from iose.wire.numbers import unknown_member
 
 STATUS_LIMIT = 0xFFFF
 
@@ -57,12 +58,7 @@ class StatusWord(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "StatusWord | None":
-        if not isinstance(value, int) or not 0 <= value <= STATUS_LIMIT:
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = f"SW_{value:04X}"
-        member._value_ = value
-        return cls._value2member_map_.setdefault(value, member)  # type: ignore[return-value]  # typeshed knows only Enum
+        return unknown_member(cls, value, STATUS_LIMIT, "SW_{:04X}")
 
     @property
     def sw1(self) -> int:

@@ -4,6 +4,8 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from iose.wire.numbers import unknown_member
+
 __all__ = ["EventClass", "StatusLine", "Verb"]
 
 TWO_DIGITS = 99
@@ -28,12 +30,7 @@ class Verb(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "Verb | None":
-        if not isinstance(value, int) or not 0 <= value <= TWO_DIGITS:
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = f"VERB_{value:02d}"
-        member._value_ = value
-        return cls._value2member_map_.setdefault(value, member)  # type: ignore[return-value]  # typeshed knows only Enum
+        return unknown_member(cls, value, TWO_DIGITS, "VERB_{:02d}")
 
 
 class EventClass(IntEnum):
