@@ -8,12 +8,13 @@ byte is an order to the card, more are a command APDU.
 
 import fcntl
 import os
+import re
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
@@ -22,9 +23,10 @@ import pytest
 
 from tests.support.peers import all_peers_expected, require_peer
 
-VPCD_PORT = 35_963  # of the driver's own configuration file
+VPCD_PORT = 27_963  # the driver's own, 35963, the kernel gives to whoever asks for any free port
 VPCD_ADDRESS = ("127.0.0.1", VPCD_PORT)
 DRIVER_CONFIGURATION = Path("/etc/reader.conf.d/vpcd")
+DRIVER_PORT = re.compile(r"0x[0-9A-Fa-f]+")
 DAEMON_SOCKET = Path("/run/pcscd/pcscd.comm")
 START_DEADLINE_S = 10.0
 POLL_S = 0.05
@@ -62,14 +64,24 @@ class VirtualCard:
         self._socket = socket.create_connection(address)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
-        _wait_until("the service sees the card", has_card)
+        is_seen = False
+        try:
+            _wait_until("the service sees the card", has_card)
+            is_seen = True
+        finally:
+            if not is_seen:
+                self._disconnect()
 
     def remove(self) -> None:
         """Take the card out of the reader."""
-        self._socket.shutdown(socket.SHUT_RDWR)
+        self._disconnect()
+        _wait_until("the service sees that the card is gone", lambda: not has_card())
+
+    def _disconnect(self) -> None:
+        with suppress(OSError):  # the reader went first
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._socket.close()
-        _wait_until("the service sees that the card is gone", lambda: not has_card())
 
     def _serve(self) -> None:
         while (message := self._receive()) is not None:
@@ -126,7 +138,7 @@ def virtual_reader(folder: Path) -> Iterator[None]:
             pytest.skip("another PC/SC service runs on this machine")
         with (folder / "pcscd.log").open("wb") as log:
             service = subprocess.Popen(
-                [require_peer("pcscd"), "--foreground"],
+                [require_peer("pcscd"), "--foreground", "--config", str(_configure(folder))],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -137,6 +149,15 @@ def virtual_reader(folder: Path) -> Iterator[None]:
             finally:
                 service.terminate()
                 service.wait(START_DEADLINE_S)
+
+
+def _configure(folder: Path) -> Path:
+    """Write the driver's configuration with our port, and return the folder it is in."""
+    readers = folder / "readers"
+    readers.mkdir()
+    given = DRIVER_CONFIGURATION.read_text()
+    (readers / "vpcd").write_text(DRIVER_PORT.sub(f"0x{VPCD_PORT:04X}", given))
+    return readers
 
 
 def _miss(reason: str) -> None:
