@@ -8,7 +8,6 @@ mode may be changed by accident. Root is let in: it could read the folder anyway
 import asyncio
 import os
 import socket
-import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,19 +16,12 @@ from typing import Final
 from iose.runtime.channel import LINE_LIMIT, Handler, JsonChannel
 from iose.runtime.errors import ControlError
 from iose.runtime.folder import DataFolder, socket_address
+from iose.transport.host_channel import peer_uid
 
 PRIVATE_UMASK: Final = 0o177
 BACKLOG: Final = 16
 ROOT: Final = 0
 FOREIGN_HINT: Final = "work as that user, or give --data DIR"
-_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
-
-
-def peer_uid(connection: socket.socket) -> int:
-    """Return the user at the other end of a Unix socket, as the kernel knows it (unix(7))."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    uid: int = _CREDENTIALS.unpack(raw)[1]
-    return uid
 
 
 def is_allowed(uid: int) -> bool:
