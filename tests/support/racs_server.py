@@ -3,9 +3,10 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ from iose.servers.racs.config import RacsConfig
 from iose.servers.racs.elements import RacsElement
 from iose.servers.racs.policy import AccessPolicy, Rule
 from iose.servers.racs.server import RacsServer
+from iose.servers.racs.users import Identity
 from iose.transport.software import SoftwareReader
 from tests.support.certificates import issue, make_authority
 from tests.support.element import Element, demo, reference
@@ -186,6 +188,16 @@ def client_context(name: str) -> ssl.SSLContext:
     context.load_verify_locations(folder / "ca.pem")
     context.load_cert_chain(folder / "user.pem", folder / "user.key")
     return context
+
+
+def expiring(monkeypatch: Any, listener: Any, left_s: float) -> None:
+    """Have the certificates that a listener's module sees expire so many seconds after TLS."""
+    identify = listener.identify
+
+    def identify_late(connection: ssl.SSLObject) -> Identity:
+        return replace(identify(connection), valid_until=time.time() + left_s)
+
+    monkeypatch.setattr(listener, "identify", identify_late)
 
 
 class RawClient:

@@ -5,6 +5,8 @@ Listeners feed it commands one after the other and send what it answers; it know
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 FAILURES: Final = frozenset(
     {Fault.CARD, Fault.NO_CARD, Fault.TOO_LARGE, Fault.SYSTEM, Fault.AUDIT, Fault.FULL}
 )
+
+EXPIRY_STEP_S: Final = 60.0  # the clock may be set meanwhile, or the machine sleep
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.racs")
 
@@ -81,12 +85,14 @@ class RacsSession:
         self._grants: dict[str, Grant | None] = {}
         self._list = ""
         self._losses: set[asyncio.Task[None]] = set()
+        self._expiry: asyncio.TimerHandle | None = None
         self._commands = Commands(self)
 
     # --- for listeners ----------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Write that the session begins."""
+        """Write that the session begins; it lasts as long as its certificate at most."""
+        self._check_expiry()
         await self.note("CONNECT", AuditOutcome("done"))
 
     async def execute(self, command: RacsCommand, room: int) -> tuple[StatusLine, bool]:
@@ -122,6 +128,8 @@ class RacsSession:
     async def close(self, reason: str) -> None:
         """Release everything the session holds, and write that it ends."""
         self.is_ended = True
+        if self._expiry is not None:
+            self._expiry.cancel()
         holds = list(self.holds.values())
         for hold in holds:
             self.drop(hold)
@@ -144,6 +152,16 @@ class RacsSession:
             duration=round(duration, 6),
         )
         await self.note("CLOSE", AuditOutcome("done", duration_s=duration), reason)
+
+    def _check_expiry(self) -> None:
+        if math.isinf(self.identity.valid_until):
+            return
+        left = self.identity.valid_until - time.time()
+        if left <= 0:
+            self.end("certificate expired")
+        else:
+            step = min(left, EXPIRY_STEP_S)
+            self._expiry = self.server.loop.call_later(step, self._check_expiry)
 
     async def note(
         self, verb: str, outcome: AuditOutcome, detail: str = "", seid: str = ""

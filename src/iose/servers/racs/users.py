@@ -5,6 +5,7 @@ TLS has verified the chain before anything here is asked, but for who resumes a 
 was verified when that session began.
 """
 
+import math
 import ssl
 import time
 from dataclasses import dataclass, field
@@ -29,11 +30,13 @@ class Identity:
         user: Common name of the certificate, or ``psk:`` and the identity.
         fingerprint: SHA-256 of the certificate in lower-case hex; "" when there is none.
         certificate: The certificate in DER; empty when there is none.
+        valid_until: When it expires, in seconds of the epoch; infinite when there is none.
     """
 
     user: str
     fingerprint: str = ""
     certificate: bytes = field(default=b"", repr=False)
+    valid_until: float = math.inf
 
     @property
     def names(self) -> frozenset[str]:
@@ -56,7 +59,8 @@ def identify(connection: ssl.SSLObject) -> Identity:
     subject = facts.get("subject", ())
     if not certificate:
         raise IdentityError("no client certificate")
-    if ssl.cert_time_to_seconds(str(facts.get("notAfter", ""))) < time.time():
+    valid_until = ssl.cert_time_to_seconds(str(facts.get("notAfter", "")))
+    if valid_until < time.time():
         raise IdentityError("a certificate that has expired meanwhile")
     names = [entry[1] for part in subject for entry in part if entry[0] == "commonName"]
     if len(names) != 1:
@@ -67,7 +71,7 @@ def identify(connection: ssl.SSLObject) -> Identity:
     if name.startswith((FINGERPRINT_PREFIX, PSK_PREFIX)):
         raise IdentityError("a common name that looks like another credential")
     digest = CRYPTO.hash(HashAlgorithm.SHA256, certificate)
-    return Identity(name, digest.hex(), certificate)
+    return Identity(name, digest.hex(), certificate, valid_until)
 
 
 def psk_user(identity: str) -> Identity:

@@ -3,13 +3,22 @@
 
 import asyncio
 import json
+import time
 import xml.etree.ElementTree as ET  # our own documents
 from contextlib import asynccontextmanager
 
 import pytest
 
+from iose.servers.racs import http
 from iose.servers.racs.http import HEAD_LIMIT, HttpBinding
-from tests.support.racs_server import PATIENCE_S, RacsRig, RawClient, canned, client_context
+from tests.support.racs_server import (
+    PATIENCE_S,
+    RacsRig,
+    RawClient,
+    canned,
+    client_context,
+    expiring,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -239,6 +248,19 @@ async def test_a_revoked_user_is_put_out():
         assert (await client.get("/RACS?BEGIN=&END="))[0] == 200
         rig.server.recheck(lambda _: True)
         assert (await client.get("/RACS?BEGIN=&END="))[0] == 503
+
+
+async def test_a_connection_ends_with_its_certificate(monkeypatch):
+    expiring(monkeypatch, http, 3600)
+    async with running() as rig:
+        client = await rig.browse()
+        assert (await client.get("/RACS?BEGIN=&END="))[0] == 200
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 3601)
+        client.send(f"POST /RACS HTTP/1.1\r\nHost: gose\r\nContent-Type: {FORM}\r\n".encode())
+        client.send(f"Content-Length: {len(ACTS)}\r\n\r\n{ACTS}".encode())
+        assert b" 200 " not in await client.rest()
+        assert rig.audit.of("POWERON") == []
 
 
 async def test_a_client_may_say_that_it_closes():

@@ -9,11 +9,18 @@ from contextlib import suppress
 
 import pytest
 
-from iose.servers.racs import tls_stream
+from iose.servers.racs import connection, session, tls_stream
 from iose.servers.racs.connection import AHEAD_LIMIT
 from iose.servers.racs.users import IdentityError, identify
 from tests.support.certificates import issue, make_authority
-from tests.support.racs_server import PATIENCE_S, RacsRig, canned, client_context, folder_of
+from tests.support.racs_server import (
+    PATIENCE_S,
+    RacsRig,
+    canned,
+    client_context,
+    expiring,
+    folder_of,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +98,7 @@ def test_a_certificate_has_one_name_and_a_plain_one(shown):
     with pytest.raises(IdentityError):
         identify(shown)
     assert identify(Shown("a b")).user == "a b"
+    assert identify(Shown("a", until="Jan  1 00:00:00 2099 GMT")).valid_until == 4070908800
 
 
 async def test_a_client_that_speaks_no_tls_is_dropped():
@@ -210,6 +218,30 @@ async def test_a_revoked_user_is_put_out_and_kept_out():
         assert await refused(rig, client_context("admin")) == b""
         rig.server.recheck(lambda _: False)
         assert await (await rig.connect()).code("LIST") == "+004"
+
+
+async def test_a_session_ends_with_its_certificate(monkeypatch):
+    expiring(monkeypatch, connection, 0.1)
+    async with RacsRig() as rig:
+        client = await rig.connect()
+        client.send(b"BEGIN\r\nPOWERON key1\r\nEND\r\n")
+        await client.rest()
+        await rig.until(lambda: rig.audit.of("CLOSE"))
+        assert rig.audit.of("CLOSE")[0].event.detail == "certificate expired"
+        assert rig.holders.lock("key1").holder is None
+
+
+async def test_a_certificate_is_looked_at_again_while_its_session_runs(monkeypatch):
+    monkeypatch.setattr(session, "EXPIRY_STEP_S", 0.01)
+    expiring(monkeypatch, connection, 3600)
+    async with RacsRig() as rig:
+        client = await rig.connect()
+        assert await client.code("LIST") == "+004"
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 3601)  # a clock that was set
+        assert await client.rest() == b""
+        await rig.until(lambda: rig.audit.of("CLOSE"))
+        assert rig.audit.of("CLOSE")[0].event.detail == "certificate expired"
 
 
 async def test_a_server_that_stops_lets_requests_end():
