@@ -23,12 +23,18 @@ from iose.servers.front_status import (
     claim_status,
 )
 from iose.servers.holders import ElementHolders
+from iose.servers.listening import Listeners
 from iose.servers.routes import ElementHealth, ElementRoute, RoutingTable
 from iose.servers.sources import SourceLimits, TokenBucket, source_of
 
-BACKLOG: Final = 1024
 KEEPALIVE_S: Final = 15  # a vanished client is found before it has kept an element for long
 KEEPALIVE_PROBES: Final = 3
+KEEPALIVE: Final = (  # the system asks silent clients whether they are there
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES),
+)
 UNSERVED_LINES: Final = 200  # lines at once on clients that never had an element
 UNSERVED_LINES_RATE: Final = 20.0  # more of them per second: a flood must not fill the disk
 FLOOD_REPORT_S: Final = 1.0
@@ -122,7 +128,7 @@ class TlsFront:
         self._sessions: dict[int, FrontSession] = {}
         self._connections: dict[FrontSession, None] = {}  # the oldest first
         self._unserved_lines = TokenBucket(UNSERVED_LINES, 0.0)
-        self._servers: list[asyncio.Server] = []
+        self._listeners = Listeners()
         self.is_draining = False
         self._is_empty = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -137,8 +143,7 @@ class TlsFront:
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Where the front listens, real ports included."""
-        names = (sock.getsockname() for server in self._servers for sock in server.sockets)
-        return tuple((name[0], name[1]) for name in names)
+        return self._listeners.addresses
 
     async def start(self, listeners: Sequence[socket.socket] = ()) -> None:
         """Listen on every configured address, or on the bound sockets handed in, then the front's.
@@ -146,30 +151,15 @@ class TlsFront:
         Raises:
             OSError: An address cannot be had; none is listened on.
         """
-        try:
-            for listener in listeners:
-                server = await self.loop.create_server(
-                    lambda: FrontSession(self), sock=listener, backlog=BACKLOG
-                )
-                self._servers.append(server)
-            for host, port in () if listeners else self.config.listen:
-                server = await self.loop.create_server(
-                    lambda: FrontSession(self), host, port, backlog=BACKLOG
-                )
-                self._servers.append(server)
-        except OSError:
-            await self.stop()
-            raise
-        for server in self._servers:
-            for sock in server.sockets:
-                _keep_alive(sock)
+        await self._listeners.open(lambda: FrontSession(self), self.config.listen, listeners)
+        for level, option, value in KEEPALIVE:
+            self._listeners.set_option(level, option, value)
         log.info("front.started", listening=self.addresses, elements=len(self.table.routes))
 
     async def stop(self) -> None:
         """Stop accepting, give the sessions that are busy ``drain_s`` to end, then end them."""
         self.is_draining = True
-        for server in self._servers:
-            server.close()
+        self._listeners.close()
         log.info("front.draining", sessions=len(self._sessions))
         for session in list(self._sessions.values()):
             session.drain()
@@ -179,7 +169,6 @@ class TlsFront:
         await self._wait_empty(self.config.drain_s)
         for session in list(self._connections):
             session.abort()
-        self._servers.clear()
         self._report_flood()
         log.info("front.stopped")
 
@@ -322,14 +311,6 @@ class TlsFront:
             sessions=health.sessions,
             retry_in_s=max(0.0, health.retry_at - now),
         )
-
-
-def _keep_alive(listener: socket.socket) -> None:
-    """Have the system ask silent clients whether they are there; connections inherit it."""
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
 
 
 def _session_status(session: FrontSession, now: float) -> SessionStatus:

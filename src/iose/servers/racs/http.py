@@ -17,13 +17,14 @@ import structlog
 
 from iose.protocols.racs.request import RequestMachine
 from iose.protocols.racs.response import RacsResponse
+from iose.servers.listening import Listeners
 from iose.servers.racs.http_pages import (
     HttpRefusedError,
     HttpRequest,
     request_lines,
     response_page,
 )
-from iose.servers.racs.server import RacsServer, listen
+from iose.servers.racs.server import RacsServer
 from iose.servers.racs.session import RacsSession
 from iose.servers.racs.tls_stream import TlsStream
 from iose.servers.racs.turns import Turn
@@ -47,13 +48,12 @@ class HttpBinding:
     def __init__(self, server: RacsServer, context: ssl.SSLContext | None = None) -> None:
         self.server = server
         self.context = context or server.context
-        self._servers: list[asyncio.Server] = []
+        self._listeners = Listeners()
 
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Where the binding listens, real ports included."""
-        names = (sock.getsockname() for server in self._servers for sock in server.sockets)
-        return tuple((name[0], name[1]) for name in names)
+        return self._listeners.addresses
 
     async def start(self, listeners: Sequence[socket.socket] = ()) -> None:
         """Listen on ``http_listen``, or on the bound sockets handed in.
@@ -61,14 +61,12 @@ class HttpBinding:
         Raises:
             OSError: An address cannot be had; none is listened on.
         """
-        addresses = () if listeners else self.server.config.http_listen
-        self._servers += await listen(self._accept, addresses, listeners)
+        addresses = self.server.config.http_listen
+        await self._listeners.open(self._accept, addresses, listeners)
 
     async def stop(self) -> None:
         """Listen no more."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        self._listeners.close()
 
     def _accept(self) -> TlsStream:
         return HttpConnection(self).stream

@@ -25,7 +25,8 @@ from iose.protocols.racs.racsl import (
 )
 from iose.protocols.racs.request import RacsCommand
 from iose.protocols.racs.status import Verb
-from iose.servers.racs.server import RacsServer, listen
+from iose.servers.listening import Listeners
+from iose.servers.racs.server import RacsServer
 from iose.servers.racs.session import RacsSession
 from iose.servers.racs.turns import Turn
 from iose.servers.racs.users import psk_user
@@ -68,15 +69,14 @@ class RacslListener:
     ) -> None:
         self.server = server
         self._engine = EngineConfig(crypto, rng, suites=SUITES, groups=GROUPS)
-        self._servers: list[asyncio.Server] = []
+        self._listeners = Listeners()
         self._keys: dict[str, tuple[bytes, str]] = {}
         self.reload(credentials)
 
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Where it listens, real ports included."""
-        names = (sock.getsockname() for server in self._servers for sock in server.sockets)
-        return tuple((name[0], name[1]) for name in names)
+        return self._listeners.addresses
 
     async def start(self, listeners: Sequence[socket.socket] = ()) -> None:
         """Listen on ``racsl_listen``, or on the bound sockets handed in.
@@ -84,14 +84,12 @@ class RacslListener:
         Raises:
             OSError: An address cannot be had; none is listened on.
         """
-        addresses = () if listeners else self.server.config.racsl_listen
-        self._servers += await listen(lambda: RacslConnection(self), addresses, listeners)
+        addresses = self.server.config.racsl_listen
+        await self._listeners.open(lambda: RacslConnection(self), addresses, listeners)
 
     async def stop(self) -> None:
         """Listen no more; sessions end with the server's own."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        self._listeners.close()
 
     def reload(self, credentials: Mapping[str, tuple[bytes, str]]) -> None:
         """Replace the credentials; sessions end whose own is not there any more."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from iose.servers.holders import ElementHolders
+from iose.servers.listening import Listeners
 from iose.servers.racs.audit import AuditLog, AuditOutcome
 from iose.servers.racs.config import RacsConfig
 from iose.servers.racs.connection import RacsConnection
@@ -26,7 +27,6 @@ from iose.servers.racs.session import RacsSession, log
 from iose.servers.racs.tls_stream import TlsStream
 from iose.servers.racs.users import Identity
 
-BACKLOG: Final = 256
 WATCH_STEPS: Final = 4  # how often in the shortest limit idle holders are looked for
 WATCH_STEP_LIMIT_S: Final = 5.0
 
@@ -120,7 +120,7 @@ class RacsServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._holds: dict[Hold, RacsSession] = {}
         self._watch: asyncio.TimerHandle | None = None
-        self._servers: list[asyncio.Server] = []
+        self._listeners = Listeners()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -133,8 +133,7 @@ class RacsServer:
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Where the server listens, real ports included."""
-        names = (sock.getsockname() for server in self._servers for sock in server.sockets)
-        return tuple((name[0], name[1]) for name in names)
+        return self._listeners.addresses
 
     async def start(self, listeners: Sequence[socket.socket] = ()) -> None:
         """Listen on every configured address, or on the bound sockets handed in.
@@ -142,16 +141,13 @@ class RacsServer:
         Raises:
             OSError: An address cannot be had; none is listened on.
         """
-        self._servers += await listen(
-            self._accept, () if listeners else self.config.listen, listeners
-        )
+        await self._listeners.open(self._accept, self.config.listen, listeners)
         log.info("racs.started", listening=self.addresses, elements=len(self.table.elements))
 
     async def stop(self) -> None:
         """Stop accepting, let requests that run end, then end the sessions."""
         self.is_draining = True
-        for server in self._servers:
-            server.close()
+        self._listeners.close()
         log.info("racs.draining", sessions=len(self.sessions))
         connections = list(self._connections)
         for connection in connections:
@@ -165,7 +161,6 @@ class RacsServer:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        self._servers.clear()
         log.info("racs.stopped")
 
     def reload(self, elements: Iterable[RacsElement], policy: AccessPolicy) -> None:
@@ -320,27 +315,3 @@ class RacsServer:
                 session.lose(hold, "idle while others wait" if is_awaited else "idle")
         if self._holds:
             self._arm_watch()
-
-
-async def listen(
-    factory: Callable[[], asyncio.Protocol],
-    addresses: Iterable[tuple[str, int]],
-    listeners: Iterable[socket.socket] = (),
-) -> list[asyncio.Server]:
-    """Return servers on all addresses and bound sockets.
-
-    Raises:
-        OSError: One cannot be had; none is listened on.
-    """
-    loop = asyncio.get_running_loop()
-    servers: list[asyncio.Server] = []
-    try:
-        for listener in listeners:
-            servers.append(await loop.create_server(factory, sock=listener, backlog=BACKLOG))
-        for host, port in addresses:
-            servers.append(await loop.create_server(factory, host, port, backlog=BACKLOG))
-    except OSError:
-        for server in servers:
-            server.close()
-        raise
-    return servers

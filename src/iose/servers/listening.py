@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a server listens: addresses of its own, or bound sockets that somebody hands in.
+
+Every front and every face of the administration plane has one of these.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+BACKLOG: Final = 1024  # clients that wait to be accepted
+
+
+class Listeners:
+    """The listening sockets of one server."""
+
+    def __init__(self) -> None:
+        self._servers: list[asyncio.Server] = []
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where the server listens, real ports included."""
+        names = (sock.getsockname() for server in self._servers for sock in server.sockets)
+        return tuple((name[0], name[1]) for name in names)
+
+    async def open(
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        addresses: Iterable[tuple[str, int]],
+        bound: Sequence[socket.socket],
+    ) -> None:
+        """Listen on the bound sockets, on all addresses when there are none.
+
+        Raises:
+            OSError: One cannot be had; none is listened on.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            for sock in bound:
+                server = await loop.create_server(factory, sock=sock, backlog=BACKLOG)
+                self._servers.append(server)
+            for host, port in () if bound else addresses:
+                server = await loop.create_server(factory, host, port, backlog=BACKLOG)
+                self._servers.append(server)
+        except OSError:
+            self.close()
+            raise
+
+    def set_option(self, level: int, option: int, value: int) -> None:
+        """Set an option of every listening socket; connections inherit it."""
+        for server in self._servers:
+            for sock in server.sockets:
+                sock.setsockopt(level, option, value)
+
+    def close(self) -> None:
+        """Listen no more."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
