@@ -37,13 +37,18 @@ NewKeyOption = Annotated[
         help="Make that key: a new file of mode 0600, the public half in FILE.pub.",
     ),
 ]
+WithoutStatementOption = Annotated[
+    bool,
+    typer.Option("--without-statement", help="Certify an element that does not state what it is."),
+]
 
 
-def certify(
+def certify(  # noqa: PLR0913  # every option of the command line
     uri: UriOrNone = None,
     *,
     authority_key: KeyOption = None,
     new_authority: NewKeyOption = None,
+    without_statement: WithoutStatementOption = False,
     identity: IdentityOption = None,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     as_json: JsonOption = False,
@@ -70,7 +75,7 @@ def certify(
         if private == DEMO_AUTHORITY_PRIVATE:
             warn_of_demo()
         with open_element(target, identity=identity, timeout_s=timeout) as element:
-            attestation = element.certify(private)
+            attestation = element.certify(private, accepts_no_statement=without_statement)
         document |= {**describe(attestation), "certified": True}
         if attestation.signed is None:
             warn(

@@ -89,10 +89,14 @@ class AsyncElement(KeystoreElement):
         async with self._lock:
             return await take_over(self._dialogue, expected, new_psk, accepts_copy=accepts_copy)
 
-    async def certify(self, authority_private: bytes) -> Attestation:
+    async def certify(
+        self, authority_private: bytes, *, accepts_no_statement: bool = False
+    ) -> Attestation:
         """Certify the element's application key, for its provider, and verify all of it."""
         async with self._lock:
-            return await certify(self._dialogue, authority_private)
+            return await certify(
+                self._dialogue, authority_private, accepts_no_statement=accepts_no_statement
+            )
 
     async def open(self) -> None:
         """Open a session when there is none."""

@@ -154,16 +154,23 @@ class Element(KeystoreElement):
         with self._lock:
             return _finish(take_over(self._dialogue, expected, new_psk, accepts_copy=accepts_copy))
 
-    def certify(self, authority_private: bytes) -> Attestation:
+    def certify(
+        self, authority_private: bytes, *, accepts_no_statement: bool = False
+    ) -> Attestation:
         """Certify the element's application key, for its provider, and verify all of it.
 
         Raises:
-            AttestationError: It is certified already, or something does not hold.
+            AttestationError: It is certified already, makes no statement though none is accepted
+                to be missing, or something does not hold.
             CryptoError: The authority's key is not a scalar of secp256k1.
             IoseError: As for ``run``.
         """
         with self._lock:
-            return _finish(certify(self._dialogue, authority_private))
+            return _finish(
+                certify(
+                    self._dialogue, authority_private, accepts_no_statement=accepts_no_statement
+                )
+            )
 
     def open(self) -> None:
         """Open a session when there is none.

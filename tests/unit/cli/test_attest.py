@@ -54,8 +54,9 @@ class Terminal:
         assert ended == status, err
         return json.loads(out)
 
-    def certify(self) -> None:
-        assert self("element", "certify", self.uri, "--ca-key", self.key_file())[0] == 0
+    def certify(self, *options: str) -> None:
+        arguments = ("element", "certify", self.uri, "--ca-key", self.key_file())
+        assert self(*arguments, *options)[0] == 0
 
     def key_file(self, content: str = PRIVATE.hex()) -> str:
         path = self.folder / "ca"
@@ -138,9 +139,15 @@ def test_the_published_key_comes_with_a_loud_warning(terminal):
     assert "PUBLISHED" in terminal("element", "certify", terminal.uri, "--ca-key", file)[2]
 
 
-def test_an_element_whose_host_can_sign_is_warned_of(terminal):
+def test_an_element_whose_host_can_sign_is_certified_only_when_told_so_and_with_a_warning(terminal):
     terminal.element = Element(demo(Settings(Wire.COMPATIBLE)))
-    status, _, err = terminal("element", "certify", terminal.uri, "--ca-key", terminal.key_file())
+    arguments = ("element", "certify", terminal.uri, "--ca-key", terminal.key_file())
+    status, out, err = terminal(*arguments)
+    assert (status, out) == (1, "")
+    assert "nothing was signed" in err
+    assert "--without-statement" in err
+    assert "is not certified" in terminal("attest", terminal.uri, "--ca", PUBLIC.hex())[2]
+    status, _, err = terminal(*arguments, "--without-statement")
     assert status == 0
     assert err.startswith("warning: this element does not state what it is")
 
@@ -260,7 +267,7 @@ def test_a_copy_is_shown_loudly(terminal, monkeypatch):
 
 def test_a_compatible_element_is_attested_and_said_to_be_little(terminal):
     terminal.element = Element(demo(Settings(Wire.COMPATIBLE)))
-    terminal.certify()
+    terminal.certify("--without-statement")
     status, out, _ = terminal("attest", terminal.uri, "--ca", PUBLIC.hex())
     assert status == 0
     assert "makes no statement" in out
@@ -349,7 +356,7 @@ def test_evidence_of_something_else_does_not_verify(terminal, evidence, options)
 
 def test_evidence_without_statement_shows_less(terminal):
     terminal.element = Element(demo(Settings(Wire.COMPATIBLE)))
-    terminal.certify()
+    terminal.certify("--without-statement")
     file = str(terminal.folder / "evidence.json")
     assert terminal("attest", terminal.uri, "--ca", PUBLIC.hex(), "--out", file)[0] == 0
     verify = ("attest", "--verify", file, "--ca", PUBLIC.hex())

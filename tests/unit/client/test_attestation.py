@@ -9,7 +9,7 @@ import pytest
 from iose.applet_api import AppletFacts
 from iose.applets.tls_se import CommandSet, Flag, Limits, Settings, Wire
 from iose.card.context import InstanceContext
-from iose.client.attestation import verify_certificate, verify_proof, verify_statement
+from iose.client.attestation import procedure, verify_certificate, verify_proof, verify_statement
 from iose.client.attestation.authority import DEMO_AUTHORITY_PRIVATE
 from iose.client.attestation.checks import proof_digest
 from iose.client.attestation.commands import begin_statement
@@ -297,8 +297,25 @@ def test_a_provider_certifies_an_element_once(users):
     assert users.connect_to(element).attest(AUTHORITY)
 
 
-def test_an_element_of_another_kind_is_certified_too(users):
-    assert users.connect_to(Element(reference())).certify(AUTHORITY_PRIVATE).statement is None
+def test_an_element_of_another_kind_is_certified_only_when_told_so(users):
+    element = Element(reference())
+    with pytest.raises(AttestationError, match="nothing was signed"):
+        users.connect_to(element).certify(AUTHORITY_PRIVATE)
+    client = users.connect_to(element)
+    with pytest.raises(AttestationError, match="is not certified"):
+        client.attest(AUTHORITY)
+    client = users.connect_to(element)
+    assert client.certify(AUTHORITY_PRIVATE, accepts_no_statement=True).statement is None
+
+
+def test_an_element_that_only_claims_to_state_what_it_is_is_not_certified(users, monkeypatch):
+    monkeypatch.setattr(procedure, "STATING_VERSIONS", "")
+    element = Element(reference())
+    with pytest.raises(AttestationError, match="no statement"):
+        users.connect_to(element).certify(AUTHORITY_PRIVATE)
+    monkeypatch.undo()
+    with pytest.raises(AttestationError, match="is not certified"):
+        users.connect_to(element).attest(AUTHORITY)
 
 
 def test_numbers_of_a_certificate_are_padded_to_their_size():

@@ -100,17 +100,27 @@ async def take_over(
     return attestation
 
 
-async def certify(dialogue: Dialogue, authority_private: bytes) -> Attestation:
+async def certify(
+    dialogue: Dialogue, authority_private: bytes, *, accepts_no_statement: bool = False
+) -> Attestation:
     """Sign the application key of an element, store the certificate, and verify all of it.
 
-    The key is signed after its holder has proved to be at the other end of the session.
+    The key is signed after its holder has proved to be at the other end of the session, and has
+    stated what it is.
+
+    Args:
+        dialogue: With an open session.
+        authority_private: The provider's key.
+        accepts_no_statement: Certify an element that does not state what it is, too.
 
     Raises:
-        AttestationError: There is a certificate already, or something does not hold.
+        AttestationError: There is a certificate already, the element makes no statement, or
+            something does not hold; nothing was signed unless the certificate was stored.
         CryptoError: The authority's key is not a scalar of secp256k1.
         IoseError: As for ``Dialogue.exchange``.
     """
     authority = _CRYPTO.public_key(Curve.SECP256K1, authority_private)
+    expected = Expectations(authority, requires_statement=not accepts_no_statement)
     try:
         if await dialogue.exchange(certificate()) is not None:
             raise AttestationError(
@@ -118,12 +128,15 @@ async def certify(dialogue: Dialogue, authority_private: bytes) -> Attestation:
                 hint="iose attest tells whether it is yours",
             )
         public = await dialogue.exchange(application_public_key())
-        await _prove(dialogue, public, _new_challenge())
+        challenge = _new_challenge()
+        await _prove(dialogue, public, challenge)
+        if not accepts_no_statement:
+            await _require_statement(dialogue, expected, public, challenge)
         await dialogue.exchange(set_certificate(make_certificate(authority_private, public)))
     except IoseError:
         await dialogue.close()
         raise
-    return await attest(dialogue, Expectations(authority))
+    return await attest(dialogue, expected)
 
 
 def make_certificate(authority_private: bytes, public: bytes) -> bytes:
@@ -182,6 +195,20 @@ async def _prove(dialogue: Dialogue, public: bytes, challenge: bytes) -> tuple[b
             "the proof is not of this session, or not by the key certified", hint=_OTHER_END
         ) from None
     return proof, proof_digest(secret, challenge)
+
+
+async def _require_statement(
+    dialogue: Dialogue, expected: Expectations, public: bytes, challenge: bytes
+) -> None:
+    shown = await dialogue.exchange(version())
+    if not shown.startswith(STATING_VERSIONS):
+        raise AttestationError(
+            "the element does not state what it is, and its host may sign with its key: "
+            "nothing was signed",
+            hint="--without-statement certifies it all the same, with a key of the provider that "
+            "never signs for hardened elements",
+        )
+    await _statement(dialogue, expected, public, challenge)
 
 
 async def _statement(
