@@ -16,6 +16,7 @@ from iose.bridge.stream import BridgeEnd, BridgeState, EndReason, StreamBridge
 from iose.servers.holders import Claim, QueueFullError
 from iose.servers.routes import ElementRoute
 from iose.servers.shuttle import shuttle
+from iose.servers.waiting import Wakeup
 from iose.tls.constants import AlertDescription
 from iose.transport.errors import NoReaderError, TransportError, TransportTimeoutError
 
@@ -62,7 +63,7 @@ class FrontSession(asyncio.Protocol):
         self._bridge = StreamBridge(is_silent=front.config.is_silent)
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
-        self._wakeup: asyncio.Future[None] | None = None
+        self._wakeup = Wakeup()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._deadline = 0.0
@@ -96,7 +97,7 @@ class FrontSession(asyncio.Protocol):
         if bridge.end is not None:
             self._stop()
         elif self._task is not None:
-            self._wake()
+            self._wakeup.wake()
         elif bridge.state is BridgeState.ROUTING:
             self._find_element()
         self._hold_back()
@@ -109,7 +110,7 @@ class FrontSession(asyncio.Protocol):
         if self.state in (SessionState.HELLO, SessionState.QUEUED):
             self.end(EndReason.CLIENT_CLOSED)
         else:
-            self._wake()
+            self._wakeup.wake()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -129,7 +130,7 @@ class FrontSession(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on: the client reads again."""
         self._is_write_blocked = False
-        self._wake()
+        self._wakeup.wake()
 
     # --- what the shuttle and the front ask for ---------------------------------------------
 
@@ -141,7 +142,7 @@ class FrontSession(asyncio.Protocol):
         if self._is_read_paused and self._transport is not None and not self._bridge.is_full:
             self._is_read_paused = False
             self._transport.resume_reading()
-        await self._sleep()
+        await self._wakeup.wait()
 
     async def send(self, data: bytes) -> None:
         """Write what the element answered; wait while the client does not read."""
@@ -151,7 +152,7 @@ class FrontSession(asyncio.Protocol):
             self._note_open()
         self._limit_silence()
         while self._is_write_blocked and self._bridge.end is None:
-            await self._sleep()
+            await self._wakeup.wait()
 
     def end(self, reason: EndReason, alert: AlertDescription | None = None) -> None:
         """End the session now, whatever it waits for; a second end changes nothing."""
@@ -262,17 +263,6 @@ class FrontSession(asyncio.Protocol):
 
     # --- waiting and ending -------------------------------------------------------------------
 
-    async def _sleep(self) -> None:
-        self._wakeup = self._loop.create_future()
-        try:
-            await self._wakeup
-        finally:
-            self._wakeup = None
-
-    def _wake(self) -> None:
-        if self._wakeup is not None and not self._wakeup.done():
-            self._wakeup.set_result(None)
-
     def _stop(self) -> None:
         """Bring an ended session to its close: by its task if it has one, else at once."""
         if self._task is None:
@@ -364,7 +354,7 @@ class FrontSession(asyncio.Protocol):
         if self._bridge.end is not None:
             return
         now, reason = self._loop.time(), self._deadline_reason
-        is_elements_turn = self._wakeup is None
+        is_elements_turn = not self._wakeup.is_awaited
         if now < self._deadline:
             self._arm_timer()
         elif reason in (EndReason.IDLE_TIMEOUT, EndReason.SHUTDOWN) and is_elements_turn:

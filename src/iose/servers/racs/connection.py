@@ -16,6 +16,7 @@ from iose.servers.racs.session import RacsSession
 from iose.servers.racs.tls_stream import TlsStream
 from iose.servers.racs.turns import Turn
 from iose.servers.racs.users import IdentityError, identify
+from iose.servers.waiting import Wakeup
 
 if TYPE_CHECKING:
     from iose.servers.racs.server import RacsServer
@@ -40,7 +41,7 @@ class RacsConnection:
         )
         self._session: RacsSession | None = None
         self._task: asyncio.Task[None] | None = None
-        self._wakeup: asyncio.Future[None] | None = None
+        self._wakeup = Wakeup()
         self._timer: asyncio.TimerHandle | None = None
         self._is_over = False
         self._reason = ""
@@ -76,12 +77,12 @@ class RacsConnection:
         self._last_active = self._loop.time()
         if self._machine.buffered > AHEAD_LIMIT:
             self.stream.pause_reading()
-        self._wake()
+        self._wakeup.wake()
 
     def may_write(self) -> None:
         """Go on: the client reads again."""
         self._last_active = self._loop.time()
-        self._wake()
+        self._wakeup.wake()
 
     def connection_over(self, reason: str) -> None:
         """End the session after the command that runs."""
@@ -99,11 +100,11 @@ class RacsConnection:
             self.stream.close()
         else:
             self._session.is_ended = True
-            self._wake()
+            self._wakeup.wake()
 
     def drain(self) -> None:
         """End a session that is between two requests; the others when theirs is answered."""
-        if self._session is None or (self._machine.is_idle and self._wakeup is not None):
+        if self._session is None or (self._machine.is_idle and self._wakeup.is_awaited):
             self.end("shutdown")
 
     def abort(self) -> None:
@@ -125,7 +126,7 @@ class RacsConnection:
                     self._reason = self._reason or "shutdown"
                     break
                 if not self._is_over:
-                    await self._sleep()
+                    await self._wakeup.wait()
         except Exception:  # the top of a server task: the other sessions go on
             log.exception("racs.fault", session=session.number)
         finally:
@@ -144,7 +145,7 @@ class RacsConnection:
             self._send()
             await turn.next(is_over=command is None)
             while stream.is_write_blocked and not self._is_over:
-                await self._sleep()
+                await self._wakeup.wait()
             if self._is_over:
                 return
         self._send()
@@ -159,17 +160,6 @@ class RacsConnection:
 
     # --- waiting --------------------------------------------------------------------------------
 
-    async def _sleep(self) -> None:
-        self._wakeup = self._loop.create_future()
-        try:
-            await self._wakeup
-        finally:
-            self._wakeup = None
-
-    def _wake(self) -> None:
-        if self._wakeup is not None and not self._wakeup.done():
-            self._wakeup.set_result(None)
-
     def _deadline(self) -> tuple[float, str]:
         idle = self._last_active + self._config.idle_s
         if self._config.session_s:
@@ -183,7 +173,7 @@ class RacsConnection:
 
     def _check_deadline(self) -> None:
         when, reason = self._deadline()
-        is_at_work = self._wakeup is None and reason == "idle timeout"
+        is_at_work = not self._wakeup.is_awaited and reason == "idle timeout"
         if self._loop.time() < when:
             self._arm_timer()
         elif is_at_work:

@@ -29,6 +29,7 @@ from iose.servers.racs.session import RacsSession
 from iose.servers.racs.tls_stream import TlsStream
 from iose.servers.racs.turns import Turn
 from iose.servers.racs.users import Identity, IdentityError, identify
+from iose.servers.waiting import Wakeup
 
 HEAD_LIMIT: Final = 200_000  # a GET with an extended APDU in hex
 BODY_LIMIT: Final = 1 << 20
@@ -87,7 +88,7 @@ class HttpConnection:
         self._session: RacsSession | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._wakeup: asyncio.Future[None] | None = None
+        self._wakeup = Wakeup()
         self._ahead = 0
         self._is_over = False
 
@@ -122,14 +123,14 @@ class HttpConnection:
 
     def may_write(self) -> None:
         """Go on: the client reads again."""
-        self._wake()
+        self._wakeup.wake()
 
     def connection_over(self, reason: str) -> None:
         """End what runs after its command."""
         self._server.remove_connection(self)
         self._is_over = True
         self._stop_timer()
-        self._wake()
+        self._wakeup.wake()
         if self._session is not None:
             self._session.end(reason)
 
@@ -275,13 +276,8 @@ class HttpConnection:
         """Wait until the client has read its answer, within the time of a request."""
         self._arm_timer()
         while self.stream.is_write_blocked and not self._is_over:
-            self._wakeup = self._server.loop.create_future()
-            await self._wakeup
+            await self._wakeup.wait()
         self._stop_timer()
-
-    def _wake(self) -> None:
-        if self._wakeup is not None and not self._wakeup.done():
-            self._wakeup.set_result(None)
 
     def _take_events(self) -> None:
         try:

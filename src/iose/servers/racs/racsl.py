@@ -30,6 +30,7 @@ from iose.servers.racs.server import RacsServer
 from iose.servers.racs.session import RacsSession
 from iose.servers.racs.turns import Turn
 from iose.servers.racs.users import psk_user
+from iose.servers.waiting import Wakeup
 from iose.tls import ServerEngine
 from iose.tls.config import EngineConfig, PreSharedKey, ServerConfig
 from iose.tls.constants import CipherSuite, NamedGroup
@@ -122,7 +123,7 @@ class RacslConnection(asyncio.Protocol):
         self._seid = ""
         self._session: RacsSession | None = None
         self._task: asyncio.Task[None] | None = None
-        self._wakeup: asyncio.Future[None] | None = None
+        self._wakeup = Wakeup()
         self._timer: asyncio.TimerHandle | None = None
         self._is_over = False
         self._is_write_blocked = False
@@ -183,7 +184,7 @@ class RacslConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on."""
         self._is_write_blocked = False
-        self._wake()
+        self._wakeup.wake()
 
     # --- for the server -------------------------------------------------------------------------
 
@@ -216,7 +217,7 @@ class RacslConnection(asyncio.Protocol):
         self._rearm(self._config.idle_s, "idle timeout")
         if len(self._queue) > QUEUE_LIMIT and self._transport is not None:
             self._transport.pause_reading()
-        self._wake()
+        self._wakeup.wake()
 
     async def _run(self, session: RacsSession) -> None:
         try:
@@ -224,7 +225,7 @@ class RacslConnection(asyncio.Protocol):
             turn = Turn(self._loop)
             while not self._is_over:
                 if self._is_write_blocked:
-                    await self._sleep()
+                    await self._wakeup.wait()
                 elif self._queue:
                     answer = await self._answer(session, self._queue.popleft())
                     self._send(encode_answer(answer))
@@ -232,7 +233,7 @@ class RacslConnection(asyncio.Protocol):
                 else:
                     if self._transport is not None:
                         self._transport.resume_reading()
-                    await self._sleep()
+                    await self._wakeup.wait()
         except Exception:  # the top of a server task: the other sessions go on
             log.exception("racs.fault", session=session.number)
         finally:
@@ -264,17 +265,6 @@ class RacslConnection(asyncio.Protocol):
 
     # --- waiting and ending -------------------------------------------------------------------
 
-    async def _sleep(self) -> None:
-        self._wakeup = self._loop.create_future()
-        try:
-            await self._wakeup
-        finally:
-            self._wakeup = None
-
-    def _wake(self) -> None:
-        if self._wakeup is not None and not self._wakeup.done():
-            self._wakeup.set_result(None)
-
     def _end(self, reason: str) -> None:
         """End the session after the command that runs; a connection without one at once."""
         if self._is_over:
@@ -283,7 +273,7 @@ class RacslConnection(asyncio.Protocol):
         self._reason = reason
         if self._session is not None:
             self._session.is_ended = True
-            self._wake()
+            self._wakeup.wake()
         else:
             self._close()
 

@@ -245,7 +245,7 @@ async def test_a_client_that_does_not_read_is_not_read_either():
     async with running(canned("key1", {"00B00000": "AB" * 6_000 + "9000"})) as rig:
         _, connection = await deaf(rig, b"A 00B00000\r\n" * 1200)
         for _ in range(50):
-            connection._wake()
+            connection._wakeup.wake()
             await asyncio.sleep(0)
             assert not connection._transport.is_reading()
         assert len(connection._queue) < 40 * 1200
