@@ -62,6 +62,7 @@ def call(
     failure: IoseError | None = None
     try:
         with open_element(target, identity=identity, timeout_s=timeout) as element:
+            warn_of_lost_change(element)
             for line in target.commands:
                 if (answer := ask(element, line)) is None:
                     continue
@@ -101,6 +102,17 @@ def open_element(uri: ElementUri, *, identity: str | None, timeout_s: float) -> 
             raise
     psk = decode_psk(getpass(f"PSK of {uri.address}, 64 hexadecimal digits: "))
     return connect(uri, psk=psk, identity=identity, timeout_s=timeout_s)
+
+
+def warn_of_lost_change(element: Element) -> None:
+    """Print that the element still takes its old PSK, when it was asked to change it."""
+    if element.is_change_lost:
+        uri = element.uri
+        warn(
+            "a change of this element's PSK is not settled: its old PSK still opens a session, "
+            "which whoever knows that one could answer",
+            f"iose credentials rotate '{uri.scheme}://{uri.address}/' asks for the change again",
+        )
 
 
 def ask(element: Element, line: bytes) -> bytes | None:

@@ -18,6 +18,7 @@ from iose.cli.call import (
     ask,
     open_element,
     print_answer,
+    warn_of_lost_change,
 )
 from iose.cli.output import ExitStatus, print_error, print_table
 from iose.client.blocking import Element
@@ -55,6 +56,7 @@ def shell(
     is_script = not sys.stdin.isatty()
     failures = 0
     with open_element(target, identity=identity, timeout_s=timeout) as element:
+        warn_of_lost_change(element)
         for line in _lines(target, is_script=is_script):
             try:
                 if (answer := _ask(element, line)) is None:

@@ -128,6 +128,11 @@ class Dialogue:
         own = self._credential.psk
         return own is not None and _CRYPTO.constant_time_equal(own, psk)
 
+    @property
+    def is_change_lost(self) -> bool:
+        """Whether the session is under the old key, though the element was asked to change it."""
+        return self._session is not None and self._credential.pending_psk is not None
+
     async def open(self) -> None:
         """Open a session; with two keys in question, a session under the new one settles it.
 

@@ -101,6 +101,11 @@ class KeystoreElement:
         """The handshake secret of the session, which ``prove`` signs; None when it is over."""
         return self._dialogue.handshake_secret
 
+    @property
+    def is_change_lost(self) -> bool:
+        """Whether the session is under the old PSK, though the element was asked to change it."""
+        return self._dialogue.is_change_lost
+
     def has_psk(self, psk: bytes) -> bool:
         """Return whether sessions with the element are opened with this key."""
         return self._dialogue.has_psk(psk)

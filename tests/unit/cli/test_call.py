@@ -2,6 +2,7 @@
 """``iose call``: what it prints where, its exit status, and that a key is never printed."""
 
 import json
+from io import BytesIO, TextIOWrapper
 
 import pytest
 
@@ -34,6 +35,24 @@ def test_prints_one_answer_per_command(uri, capfdbinary, scripted):
     scripted.answer = lambda line: line[::-1] + b"\r\n"
     assert run(["call", uri + "?p00&Z00%FF"]) == 0
     assert capfdbinary.readouterr() == (b"00p\n\xff00Z\n", b"")
+
+
+@pytest.mark.parametrize("command", ["call", "shell"])
+def test_a_change_that_was_not_obeyed_is_warned_of_until_it_is_settled(
+    uri, capfd, monkeypatch, scripted, command
+):
+    address = ElementUri.decode(uri).address
+    CredentialsStore().save(Credential(address, PSK).begin_change(NEW))
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"?00\n")))
+    assert run([command, uri + "??00"]) == 0
+    out, err = capfd.readouterr()
+    assert set(out.splitlines()) == {"scripted"}
+    assert err.startswith("warning: a change of this element's PSK is not settled")
+    assert err.count("warning") == 1
+    assert f"next: iose credentials rotate 'keyS://{address}/'" in err
+    scripted.psk = NEW
+    assert run(["call", uri + "??00"]) == 0
+    assert not capfd.readouterr().err
 
 
 def test_prints_one_json_document(uri, capfd):

@@ -425,6 +425,7 @@ def test_a_lost_answer_is_settled_by_the_next_session(dial, store, ending, is_ob
             element.change_psk(NEW)
     assert store.find(URI.address).candidates == ((NEW,) if is_obeyed else (NEW, OLD))
     assert element.has_psk(scripted.psk)
+    assert element.is_change_lost is not is_obeyed
 
 
 def test_both_keys_stay_while_nobody_answers(dial, store):
