@@ -32,7 +32,7 @@ from iose.transport.host_channel import HostChannel
 from iose.wire.errors import DecodeError
 
 APDU_TIMEOUT_S: Final = 30.0  # a batch on a slow card; a software element answers in milliseconds
-RECONNECT_WAIT_S: Final = 2.0  # a supervisor starts a host again in well under a second
+RECONNECT_WAIT_S: Final = 5.0  # a host starts in a second, or a few where everything starts
 BACKOFF_FIRST_S: Final = 0.02
 BACKOFF_LAST_S: Final = 1.0
 NO_FLAGS: Final = ExchangeFlag(0)

@@ -19,7 +19,8 @@ from iose.protocols.host_frames import (
     decode_request,
     encode_answer,
 )
-from iose.transport.element_host import ElementHostLink, next_delay
+from iose.servers.tls_front import FrontConfig
+from iose.transport.element_host import RECONNECT_WAIT_S, ElementHostLink, next_delay
 from iose.transport.errors import CardRemovedError, NoReaderError, TransportTimeoutError
 from iose.transport.host_channel import REQUEST_ID_LIMIT, HostChannel
 from tests.support.scripted_connection import ATR
@@ -148,3 +149,8 @@ async def test_numbers_no_request_as_one_without_an_answer():
     channel = HostChannel("host", 1.0)
     channel._last_id = REQUEST_ID_LIMIT - 2
     assert [channel.next_id() for _ in range(3)] == [REQUEST_ID_LIMIT - 1, 1, 2]
+
+
+def test_a_host_is_waited_for_like_an_element_in_use_and_no_client_gives_up_before():
+    config = FrontConfig()
+    assert config.queue_wait_s <= RECONNECT_WAIT_S < config.handshake_s
