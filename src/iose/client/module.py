@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from iose.client.errors import ElementUriError
 from iose.client.uri import MAX_PORT, ElementUri
 from iose.iso7816.aid import Aid
+from iose.transport.addresses import format_address
 from iose.wire.errors import DecodeError
 
 RACS_SCHEME: Final = "racs"
@@ -100,7 +101,7 @@ class RacsModule:
     @property
     def server(self) -> str:
         """``HOST:PORT``, an IPv6 address in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return format_address(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,11 +223,6 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def format_address(host: str, port: int) -> str:
-    """Return ``HOST:PORT``, an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _check_aid(name: str, aid: str) -> None:
     try:
         if aid:

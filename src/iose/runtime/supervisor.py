@@ -22,13 +22,14 @@ from iose.runtime.children import (
     python_module,
     run_together,
 )
-from iose.runtime.config import FRONT, PLANES, NodeConfig, format_address
+from iose.runtime.config import FRONT, PLANES, NodeConfig
 from iose.runtime.control import ControlServer
 from iose.runtime.crew import HeldFolder, HostCrew
 from iose.runtime.elements.depot import Depot
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.names import GivenName, read_names
 from iose.runtime.own_authority import authority_folder, ensure_pki, has_trust
+from iose.transport.addresses import format_address
 from iose.wire.errors import IoseError
 
 BACKLOG: Final = 1024

@@ -26,6 +26,7 @@ from iose.servers.holders import ElementHolders
 from iose.servers.listening import Listeners
 from iose.servers.routes import ElementHealth, ElementRoute, RoutingTable
 from iose.servers.sources import SourceLimits, TokenBucket, source_of
+from iose.transport.addresses import format_address
 
 KEEPALIVE_S: Final = 15  # a vanished client is found before it has kept an element for long
 KEEPALIVE_PROBES: Final = 3
@@ -215,7 +216,7 @@ class TlsFront:
         if peername is None:  # the client went away while it waited to be accepted
             return EndReason.CLIENT_GONE
         host, port = peername[:2]
-        session.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        session.peer = format_address(host, port)
         if self.is_draining:
             return EndReason.SHUTDOWN
         source = source_of(host)

@@ -19,6 +19,7 @@ from iose.crypto.errors import CryptoError
 from iose.crypto.x509 import Usage, decode_certificate
 from iose.protocols.racs.errors import RacsPeerError
 from iose.protocols.racs.response import RacsRequest, RacsResponse, ResponseParser
+from iose.transport.addresses import format_address
 from iose.transport.errors import (
     CardRemovedError,
     NoReaderError,
@@ -89,7 +90,7 @@ class RacsEndpoint:
     @property
     def address(self) -> str:
         """``HOST:PORT``, an IPv6 address in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return format_address(self.host, self.port)
 
 
 class RacsLink:

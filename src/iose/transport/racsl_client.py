@@ -29,6 +29,7 @@ from iose.tls.config import ClientConfig, EngineConfig, PreSharedKey
 from iose.tls.constants import CipherSuite, NamedGroup
 from iose.tls.errors import AlertReceived, TlsPeerError
 from iose.tls.events import ApplicationData, Event, PeerClosed
+from iose.transport.addresses import format_address
 from iose.transport.base import ApduLimits, BatchStep
 from iose.transport.errors import (
     CardRemovedError,
@@ -89,8 +90,7 @@ class RacslEndpoint:
     @property
     def address(self) -> str:
         """``HOST:PORT/NAME``, an IPv6 address in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}/{self.sen}"
+        return f"{format_address(self.host, self.port)}/{self.sen}"
 
 
 class RacslReader:

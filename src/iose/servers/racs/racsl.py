@@ -36,6 +36,7 @@ from iose.tls.config import EngineConfig, PreSharedKey, ServerConfig
 from iose.tls.constants import CipherSuite, NamedGroup
 from iose.tls.errors import AlertReceived, TlsPeerError
 from iose.tls.events import ApplicationData, HandshakeComplete, PeerClosed
+from iose.transport.addresses import format_address
 
 SUITES: Final = (CipherSuite.TLS_AES_128_GCM_SHA256, CipherSuite.TLS_AES_128_CCM_SHA256)
 GROUPS: Final = (NamedGroup.SECP256R1,)
@@ -138,8 +139,7 @@ class RacslConnection(asyncio.Protocol):
         if not peername or self._engine is None or not self._server.add_connection(self):
             self._transport.abort()
             return
-        host, port = peername[:2]
-        self._peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._peer = format_address(*peername[:2])
         self._timer = self._loop.call_later(self._config.handshake_s, self._end, "handshake")
 
     def data_received(self, data: bytes) -> None:

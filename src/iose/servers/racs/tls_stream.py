@@ -10,6 +10,8 @@ import ssl
 from contextlib import suppress
 from typing import Final, Protocol, cast
 
+from iose.transport.addresses import format_address
+
 READ_SIZE: Final = 262_144
 LINGER_S: Final = 1.0  # for the client to read the last bytes; a reset would take them away
 LINGER_LIMIT_S: Final = 60.0  # for one that reads, but slowly
@@ -69,8 +71,7 @@ class TlsStream(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has no base of asyncio's
         peername = transport.get_extra_info("peername")
         if peername:
-            host, port = peername[:2]
-            self.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            self.peer = format_address(*peername[:2])
         if self._handler is None or not peername or not self._handler.connection_made():
             self.abort()
             return
