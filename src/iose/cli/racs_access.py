@@ -9,20 +9,22 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import unquote, urlsplit
 
 import typer
 
 from iose.cli.common_options import DataOption, with_options
 from iose.cli.output import warn
 from iose.client.racs import BlockingRacsClient
+from iose.protocols.racs.form import RacsUri, decode_racs_uri
 from iose.runtime.channel import Result, read_list
 from iose.runtime.config import NodeConfig, parse_address
 from iose.runtime.control import connect_control
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.folder import DataFolder
+from iose.transport.addresses import format_address
 from iose.transport.racs_client import DEFAULT_PORT, RacsEndpoint, RacsReader
 from iose.transport.racs_link import ANSWER_S
+from iose.wire.errors import DecodeError
 
 __all__ = [
     "DataOption",
@@ -192,21 +194,15 @@ def _parse_server(text: str) -> tuple[str, int]:
 
 
 def _parse_target(target: str) -> tuple[str, str]:
-    """Return (server, SEID) of ``racs://host:port/SEID`` (racs.md §13).
-
-    Raises:
-        ConfigurationError: It has another form.
-    """
     try:
-        parts = urlsplit(target)
-        seid = unquote(parts.path.removeprefix("/"))
-    except ValueError:
-        parts, seid = urlsplit(""), ""
-    if not parts.netloc or "@" in parts.netloc or not seid or "/" in seid or parts.query:
+        uri = decode_racs_uri(target)
+    except DecodeError:
+        uri = RacsUri("")
+    if not uri.seid:
         raise ConfigurationError(
             f"{target!r} does not name an element", hint="write racs://HOST:PORT/SEID"
         )
-    return parts.netloc, seid
+    return format_address(uri.host, uri.port), uri.seid
 
 
 def _status(folder: DataFolder) -> Result:

@@ -136,7 +136,7 @@ def decode_racs_uri(text: str) -> RacsUri:
         check_request_lines(lines)
         return RacsUri(host, port, lines=lines)
     seid = _unescape(path, offset)
-    if "?" in path or not _SEID.fullmatch(seid):
+    if "?" in path or "/" in path or not _SEID.fullmatch(seid):
         raise DecodeError("expected a SEID, or ? and a request", offset=offset)
     return RacsUri(host, port, seid)
 

@@ -79,6 +79,7 @@ def test_uris_are_read_and_written(text, uri):
         "racs://h:65536/1",
         "racs://h:x/1",
         "racs://h/1?x",
+        "racs://h/a/b",
         "racs://h/a%20b",
         "racs://h/?LIST=",
         "racs://h/" + "s" * 64,
