@@ -19,12 +19,10 @@ from iose.transport.errors import CardRemovedError, RacsRefusedError, TransportE
 from iose.transport.racs_link import DEFAULT_PORT, RacsEndpoint, RacsLink
 from iose.transport.stack import (
     CHANNEL_MASK,
-    EXCHANGE_LIMIT,
     INS_GET_RESPONSE,
-    OUTPUT_LIMIT,
     SW1_MORE_APPLET,
     SW1_MORE_ISO,
-    following,
+    transmit_batch,
 )
 from iose.wire.errors import DecodeError, LocalProtocolError
 
@@ -204,13 +202,7 @@ class RacsConnection:
         Raises:
             TransportError: No answer; the connection is of no more use.
         """
-        responses = []
-        for step in steps:
-            response = await self._drain(step.command)
-            responses.append(response)
-            if step.expected is not None and response.status != step.expected:
-                break
-        return responses
+        return await transmit_batch(self._reader.name, self._transmit_fetching, steps)
 
     async def reset(self) -> bytes:
         """Reset the element, by a cut of its power, and return its ATR.
@@ -229,24 +221,11 @@ class RacsConnection:
         if is_ours:
             await self._reader.let_go()
 
-    async def _drain(self, command: CommandApdu) -> ResponseApdu:
-        asked: CommandApdu | None = command
-        data = b""
-        for _ in range(EXCHANGE_LIMIT):
-            if asked is None:
-                break
-            response = self._decoded(await self._exchange(self._draining_line(asked)))
-            data += response.data
-            if len(data) > OUTPUT_LIMIT:
-                raise TransportError(
-                    self._reader.name, f"an answer is longer than {OUTPUT_LIMIT} bytes"
-                )
-            asked = following(asked, response.status)
-            if asked is None:
-                return ResponseApdu(data, response.status)
-            if response.status.sw1 in (SW1_MORE_ISO, SW1_MORE_APPLET):
-                self._more = response.status.sw1  # the element's way, for next time
-        raise TransportError(self._reader.name, "an answer does not end")
+    async def _transmit_fetching(self, command: CommandApdu) -> ResponseApdu:
+        response = self._decoded(await self._exchange(self._draining_line(command)))
+        if response.status.sw1 in (SW1_MORE_ISO, SW1_MORE_APPLET):
+            self._more = response.status.sw1  # the element's way, for next time
+        return response
 
     def _draining_line(self, command: CommandApdu) -> str:
         seid, wire = self._reader.seid, command.encode()

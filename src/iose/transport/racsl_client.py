@@ -38,7 +38,7 @@ from iose.transport.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from iose.transport.stack import EXCHANGE_LIMIT, OUTPUT_LIMIT, following
+from iose.transport.stack import transmit_batch
 from iose.wire.errors import DecodeError, LocalProtocolError
 
 T = TypeVar("T")
@@ -185,13 +185,7 @@ class RacslConnection:
         Raises:
             TransportError: No answer; the connection is of no more use.
         """
-        responses = []
-        for step in steps:
-            response = await self._drain(step.command)
-            responses.append(response)
-            if step.expected is not None and response.status != step.expected:
-                break
-        return responses
+        return await transmit_batch(self._link.endpoint.address, self.transmit, steps)
 
     async def reset(self) -> bytes:
         """Power the element off and on, and return its ATR.
@@ -210,19 +204,6 @@ class RacslConnection:
         with suppress(TransportError):
             await self._link.ask(RacslCommand(RacslVerb.OFF))
         await self._link.close()
-
-    async def _drain(self, command: CommandApdu) -> ResponseApdu:
-        asked: CommandApdu | None = command
-        data = b""
-        for _ in range(EXCHANGE_LIMIT):
-            if asked is None or len(data) > OUTPUT_LIMIT:
-                break
-            response = await self.transmit(asked)
-            data += response.data
-            asked = following(asked, response.status)
-            if asked is None:
-                return ResponseApdu(data, response.status)
-        raise TransportError(self._link.endpoint.address, "an answer does not end")
 
 
 class _Link:

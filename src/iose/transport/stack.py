@@ -2,17 +2,18 @@
 """A batch of commands run on a card, each answer drained (tls-se.md §3, iose-server.md §6.2).
 
 Used at the card's side of a wall: by the element host, by our card in the same process, and by
-the worker thread of a blocking reader. It sends bytes through the callable it is given and
-knows nothing of what carries them.
+the worker thread of a blocking reader; and where a server takes one command at a time. It sends
+commands through the callable it is given and knows nothing of what carries them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from iose.iso7816.apdu import SHORT_LE_LIMIT, STATUS_SIZE, CommandApdu, ResponseApdu
 from iose.iso7816.status import StatusWord
 from iose.transport.base import BatchStep
+from iose.transport.errors import TransportError
 from iose.wire.errors import RemoteProtocolError
 
 INS_GET_RESPONSE: Final = 0xC0
@@ -25,6 +26,7 @@ OUTPUT_LIMIT: Final = 65_536  # iose-server.md §6.5: an answer is one record, o
 EXCHANGE_LIMIT: Final = 600  # 64 KiB in pieces of 240 bytes, twice: a card that never ends
 
 Process = Callable[[bytes], bytes]
+Transmit = Callable[[CommandApdu], Awaitable[ResponseApdu]]
 
 
 @dataclass(slots=True)
@@ -118,6 +120,43 @@ def _drain_rest(
         if meter is not None:
             meter.count(wire, answer)
     raise RemoteProtocolError(f"an answer does not end after {EXCHANGE_LIMIT} exchanges")
+
+
+async def transmit_batch(
+    name: str, transmit: Transmit, steps: Sequence[BatchStep]
+) -> list[ResponseApdu]:
+    """Return what ``run_batch`` does, over a link that has to be waited for.
+
+    Args:
+        name: Of the element, for errors.
+        transmit: Carries one command to the card and returns its raw answer.
+        steps: The commands, each with the status that lets the batch go on.
+
+    Raises:
+        TransportError: An answer never ends, or is longer than 64 KiB.
+    """
+    responses = []
+    for step in steps:
+        response = await _transmit_drained(name, transmit, step.command)
+        responses.append(response)
+        if step.expected is not None and response.status != step.expected:
+            break
+    return responses
+
+
+async def _transmit_drained(name: str, transmit: Transmit, command: CommandApdu) -> ResponseApdu:
+    asked = command
+    data = b""
+    for _ in range(EXCHANGE_LIMIT):
+        response = await transmit(asked)
+        data += response.data
+        if len(data) > OUTPUT_LIMIT:
+            raise TransportError(name, f"an answer is longer than {OUTPUT_LIMIT} bytes")
+        further = following(asked, response.status)
+        if further is None:
+            return ResponseApdu(data, response.status)
+        asked = further
+    raise TransportError(name, "an answer does not end")
 
 
 def following(asked: CommandApdu, status: StatusWord) -> CommandApdu | None:
