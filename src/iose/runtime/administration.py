@@ -34,9 +34,8 @@ from iose.runtime.racs_tls import (
 from iose.servers.errors import RoutingError
 from iose.servers.holders import ElementHolders
 from iose.servers.racs.audit import AuditError, AuditEvent, AuditOutcome
-from iose.servers.racs.elements import RacsElement
+from iose.servers.racs.elements import NameRegister, RacsElement
 from iose.servers.racs.http import HttpBinding
-from iose.servers.racs.names import NameRegister
 from iose.servers.racs.racsl import RacslListener
 from iose.servers.racs.server import RacsServer
 

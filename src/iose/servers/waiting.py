@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the task of a connection waits for the connection's callbacks, one wait at a time."""
+"""How the task of a connection waits: for the connection's callbacks, and for other tasks' turns.
+
+Commands that never wait must not keep others waiting.
+"""
 
 import asyncio
+from typing import Final
+
+TURN_S: Final = 0.002  # some dozens of ordinary commands, or one that is costly
 
 
 class Wakeup:
@@ -27,3 +33,21 @@ class Wakeup:
         """Wake the task if it sleeps."""
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
+
+
+class Turn:
+    """One session's turn after the other.
+
+    Args:
+        loop: The loop that sessions share.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ends = loop.time() + TURN_S
+
+    async def next(self, *, is_over: bool = False) -> None:
+        """Let other sessions have theirs, if this one is over."""
+        if is_over or self._loop.time() >= self._ends:
+            await asyncio.sleep(0)
+            self._ends = self._loop.time() + TURN_S

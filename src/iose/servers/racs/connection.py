@@ -14,9 +14,8 @@ import structlog
 from iose.protocols.racs.request import LINE_LIMIT, RequestMachine
 from iose.servers.racs.session import RacsSession
 from iose.servers.racs.tls_stream import TlsStream
-from iose.servers.racs.turns import Turn
 from iose.servers.racs.users import IdentityError, identify
-from iose.servers.waiting import Wakeup
+from iose.servers.waiting import Turn, Wakeup
 
 if TYPE_CHECKING:
     from iose.servers.racs.server import RacsServer

@@ -7,7 +7,7 @@ Several names may lead to one element; rights and locks belong to the element.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Final, Protocol
 
 from iose.servers.errors import RoutingError
 from iose.transport.base import Reader
@@ -77,3 +77,17 @@ class ElementTable:
                 f"SEID {name} leads to two elements, {other.seid} and {element.seid}",
                 hint="give one of them another SEID or alias",
             )
+
+
+class NameRegister(Protocol):
+    """The names on the service plane, as SEN and GET-SEN see them; ``runtime`` keeps them."""
+
+    async def name(self, seid: str) -> tuple[str, str] | None:
+        """Return an element's SEN, and its AID in hex ("" for default); None when it has none."""
+
+    async def set_name(self, seid: str, sen: str | None, aid: str) -> None:
+        """Give an element a name, or with None the one its ATR says.
+
+        Raises:
+            IoseError: The name is another element's, or cannot be kept; nothing changed.
+        """

@@ -27,9 +27,8 @@ from iose.servers.racs.http_pages import (
 from iose.servers.racs.server import RacsServer
 from iose.servers.racs.session import RacsSession
 from iose.servers.racs.tls_stream import TlsStream
-from iose.servers.racs.turns import Turn
 from iose.servers.racs.users import Identity, IdentityError, identify
-from iose.servers.waiting import Wakeup
+from iose.servers.waiting import Turn, Wakeup
 
 HEAD_LIMIT: Final = 200_000  # a GET with an extended APDU in hex
 BODY_LIMIT: Final = 1 << 20

@@ -28,9 +28,8 @@ from iose.protocols.racs.status import Verb
 from iose.servers.listening import Listeners
 from iose.servers.racs.server import RacsServer
 from iose.servers.racs.session import RacsSession
-from iose.servers.racs.turns import Turn
 from iose.servers.racs.users import psk_user
-from iose.servers.waiting import Wakeup
+from iose.servers.waiting import Turn, Wakeup
 from iose.tls import ServerEngine
 from iose.tls.config import EngineConfig, PreSharedKey, ServerConfig
 from iose.tls.constants import CipherSuite, NamedGroup

@@ -19,9 +19,8 @@ from iose.servers.listening import Listeners
 from iose.servers.racs.audit import AuditLog, AuditOutcome
 from iose.servers.racs.config import RacsConfig
 from iose.servers.racs.connection import RacsConnection
-from iose.servers.racs.elements import ElementTable, RacsElement
+from iose.servers.racs.elements import ElementTable, NameRegister, RacsElement
 from iose.servers.racs.holds import Hold
-from iose.servers.racs.names import NameRegister
 from iose.servers.racs.policy import AccessPolicy
 from iose.servers.racs.session import RacsSession, log
 from iose.servers.racs.tls_stream import TlsStream
