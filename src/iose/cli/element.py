@@ -4,7 +4,7 @@
 A running node carries the work out; without one, a short-lived element host does.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +74,7 @@ def list_elements(
         print_json({"elements": elements})
     else:
         print_table(COLUMNS, (_row(element) for element in elements))
+    _warn_of_repeated(elements)
 
 
 @app.command()
@@ -307,6 +308,17 @@ def _print_element(view: Result, *, as_json: bool) -> None:
         print_json({"element": view})
     else:
         print_table(COLUMNS, [_row(view)])
+    _warn_of_repeated([view])
+
+
+def _warn_of_repeated(views: Iterable[Result]) -> None:
+    """Warn of names that two TLS servers have, once each."""
+    found = {str(sen).lower() for view in views for sen in read_list(view, "repeated_sens")}
+    for sen in sorted(found):
+        warn(
+            f"more than one element or instance is named {sen!r}: only one of them is served",
+            "give each its own name: iose element rename, or iose card delete and install again",
+        )
 
 
 def _row(view: Mapping[str, object]) -> list[str]:

@@ -81,6 +81,11 @@ def status(*, data: DataOption = None, as_json: JsonOption = False) -> None:
         ("SEN", "SEID", "state", "held by", "waiting", "sessions"),
         (_element_row(element) for element in elements),
     )
+    for lost in map(read_object, read_list({"not_served": [], **document}, "not_served")):
+        warn(
+            f"the name {lost['sen']} does not lead to {lost['seid']}: another one has it",
+            "give each its own name: iose element rename, or iose card delete and install again",
+        )
 
 
 @app.command("reload")

@@ -152,7 +152,8 @@ class Node:
         }
         racs = None if self._administration is None else self._administration.snapshot()
         shown = asdict(front.snapshot())
-        return {**shown, "hosts": self._host_states(), "holders": holders, "administration": racs}
+        shown |= {"hosts": self._host_states(), "holders": holders, "administration": racs}
+        return {**shown, "not_served": self._not_served(front.table)}
 
     async def _connect(self, link: ElementHostLink) -> None:
         try:
@@ -238,6 +239,17 @@ class Node:
                 continue
             routes[name] = route
         return list(routes.values())
+
+    def _not_served(self, table: RoutingTable) -> list[dict[str, str]]:
+        """Return the names of elements and instances that lead somewhere else, or nowhere."""
+        lost = []
+        for link, info in self._elements():
+            for route in (*self._own_route(link, info), *self._more_routes(link, info)):
+                for sen in (route.sen, *route.aliases):
+                    found = table.find(sen)
+                    if found is None or (found.seid, found.start) != (route.seid, route.start):
+                        lost.append({"seid": route.seid, "sen": sen})
+        return lost
 
     def _own_route(self, link: ElementHostLink, info: ElementInfo) -> Iterator[ElementRoute]:
         """Give the route of an element's name, if it has one."""

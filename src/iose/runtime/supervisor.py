@@ -239,6 +239,7 @@ class Supervisor:
             "sessions": front.get("sessions", []),
             "counters": {name: front.get(name) for name in ("accepted", "opened", "ended")},
             "repeated_sens": self.depot.repeated_sens(),
+            "not_served": front.get("not_served", []),
             "administration": front.get("administration"),
         }
 

@@ -16,7 +16,7 @@ from iose.runtime.store import SqliteStore
 
 FIELDS = {
     "seid", "sen", "atr", "wire", "limits", "commands",
-    "chunk_size", "max_record", "state", "copy", "instances",
+    "chunk_size", "max_record", "state", "copy", "instances", "repeated_sens",
 }  # fmt: skip
 
 
@@ -68,6 +68,20 @@ def test_instances_on_an_element_are_listed_and_shown_with_sen_and_aid(element: 
         status, out, _ = element(*command)
         assert (status, out.split("\t")[0]) == (0, "key1.com")
         assert out.endswith("\tmore.com 010203040501, 010203040502\n")
+
+
+def test_an_instance_that_has_the_name_of_another_element_is_warned_of(element: Terminal):
+    element.json("create")
+    seid = element.json("create")["element"]["seid"]
+    with closing(SqliteStore(DataFolder(element.folder).store(seid))) as store:
+        given = Personalisation(b"KEY1.com").encode()
+        TlsSeMaker().build(store, seid).install("tls_se", Aid.from_hex("010203040501"), given)
+    for command, repeated in (("list", None), ("show", "key2.com")):
+        status, _, err = element(*filter(None, (command, repeated)))
+        assert status == 0
+        assert err.startswith("warning: more than one element or instance is named 'key1.com'")
+        assert err.count("warning") == 1
+    assert element.json("show", "key2.com")["element"]["repeated_sens"] == ["KEY1.com"]
 
 
 def test_demo_keys_come_with_a_warning(element: Terminal):

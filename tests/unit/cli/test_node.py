@@ -38,3 +38,12 @@ def test_a_process_that_is_down_is_shown_so(monkeypatch, capsys):
     monkeypatch.setattr("iose.cli.node._ask", lambda *_: status)
     assert run(["node", "status"]) == 0
     assert capsys.readouterr().out.splitlines()[1] == "element host 0\tdown\t0.0\t7"
+
+
+def test_a_name_that_leads_to_another_element_is_shown(monkeypatch, capsys):
+    lost = [{"seid": "se-1", "sen": "key1.com"}]
+    status = {"front": [], "uptime_s": 1.0, "data": "/d", "processes": [], "elements": []}
+    monkeypatch.setattr("iose.cli.node._ask", lambda *_: {**status, "not_served": lost})
+    assert run(["node", "status"]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("warning: the name key1.com does not lead to se-1")

@@ -223,7 +223,12 @@ def test_a_new_instance_takes_no_name_of_another_element(tmp_path, impatient, na
                 "key1.com": "se-b",
             }
             assert table.find("key1.com") is table.find("alias.com")
+            shown = await node.handle("status", {})
+            assert shown["not_served"] == [{"seid": "se-a", "sen": name}]
             await node.handle("refresh", {})
+        thief.infos[0] = replace(thief.infos[0], instances=instances(x="more.com"))
+        await node.handle("refresh", {})
+        assert (await node.handle("status", {}))["not_served"] == []
 
     run(tmp_path, scenario, 2, element={"key1.com": {"aliases": ["alias.com"]}})
 

@@ -9,6 +9,7 @@ not repeat, and the index. Secrets pass through it on their way to the owner and
 import asyncio
 import base64
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -177,8 +178,8 @@ class Depot:
     def repeated_sens(self) -> list[str]:
         """Return names that more than one usable element has: an administrator renamed one."""
         usable = [r for r in self.records.values() if r.state is ElementState.READY]
-        names = [name.lower() for record in usable for name in record.sens]
-        return sorted({name for name in names if name and names.count(name) > 1})
+        names = Counter(name.lower() for record in usable for name in record.sens)
+        return sorted(name for name, number in names.items() if number > 1)
 
     async def handle(self, op: str, arguments: Arguments) -> Result:
         """Carry out one operation of the owner, one at a time.
@@ -235,10 +236,11 @@ class Depot:
         return sorted(found, key=lambda access: _natural(access.sen))
 
     async def _list(self, _arguments: Arguments) -> Result:
-        return {"elements": [public_view(record) for record in self.sorted_records()]}
+        repeated = self.repeated_sens()
+        return {"elements": [public_view(one, repeated) for one in self.sorted_records()]}
 
     async def _show(self, arguments: Arguments) -> Result:
-        return {"element": public_view(self._find(arguments))}
+        return {"element": self._view(self._find(arguments))}
 
     async def _create(self, arguments: Arguments) -> Result:
         sen = arguments.get("sen") or free_sens(self._taken(), 1)[0]
@@ -278,7 +280,7 @@ class Depot:
     async def _secrets(self, arguments: Arguments) -> Result:
         record = self._find(arguments)
         answer = await self._ask("secrets", record, arguments)
-        return {"element": public_view(record), "secrets": answer["secrets"]}
+        return {"element": self._view(record), "secrets": answer["secrets"]}
 
     async def _export(self, arguments: Arguments) -> Result:
         record = self._find(arguments)
@@ -329,7 +331,7 @@ class Depot:
     async def _changed(self, record: ElementRecord) -> Result:
         self.save()
         await self._on_change()
-        return {"element": public_view(record)}
+        return {"element": self._view(record)}
 
     def _find(self, arguments: Arguments) -> ElementRecord:
         name = read_text(arguments, "element")
@@ -346,6 +348,9 @@ class Depot:
                 f"there is no element {name!r}", hint="'iose element list' shows what there is"
             )
         return named[0]
+
+    def _view(self, record: ElementRecord) -> Mapping[str, object]:
+        return public_view(record, self.repeated_sens())
 
     def _taken(self) -> set[str]:
         return {name for record in self.records.values() for name in record.sens}

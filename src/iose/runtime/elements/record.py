@@ -6,7 +6,7 @@ database files being read. The mark lives in the element's own store: it moves w
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Final
@@ -169,8 +169,14 @@ def _instance(item: object) -> ElementInstance:
     return ElementInstance(read_text(source, "sen"), bytes.fromhex(read_text(source, "aid")))
 
 
-def public_view(record: ElementRecord) -> Mapping[str, object]:
-    """Return the record as ``--json`` shows it: stable field names, nothing of our cache."""
+def public_view(record: ElementRecord, repeated: Collection[str]) -> Mapping[str, object]:
+    """Return the record as ``--json`` shows it: stable field names, nothing of our cache.
+
+    Args:
+        record: The record.
+        repeated: Names, in lower case, that more than one TLS server of the folder has.
+    """
     view = record.to_json()
     del view["stamp"]
+    view["repeated_sens"] = [name for name in record.sens if name.lower() in repeated]
     return view

@@ -18,6 +18,7 @@ VIEW = {
     "seid", "sen", "atr", "wire", "limits", "commands",
     "chunk_size", "max_record", "state", "copy",
     "instances",
+    "repeated_sens",
 }  # fmt: skip
 GET_STATUS = bytes.fromhex("0087000000")
 RESET_TLS = bytes.fromhex("00D8000000")
@@ -326,6 +327,7 @@ def test_two_elements_with_one_name_are_reported(node: LocalNode):
     card.process(bytes.fromhex("00DA000A08") + b"KEY2.com")
     node.depot.take([host.told[-1].to_json()])
     assert node.depot.repeated_sens() == ["key2.com"]
+    assert node.show(seid)["repeated_sens"] == ["KEY2.com"]
     with pytest.raises(ConfigurationError, match="2 elements are named"):
         node.show("key2.com")
     assert node.show(seid)["sen"] == "KEY2.com"
