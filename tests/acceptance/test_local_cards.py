@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from iose.cli.main import run
-from tests.support.node import configured_node
+from tests.support.node import configured_node, until
 
 Manage = Callable[..., tuple[int, str, str]]
 MODULE = "010203040800"
@@ -47,3 +47,13 @@ def test_a_card_without_a_node_is_managed_and_is_the_same_behind_one(
     racs = {"listen": ["127.0.0.1:0"], "rules": [operator]}
     with configured_node(tmp_path, 1, racs=racs):
         assert json.loads(manage("card", "list", *given, "--json")[1])["contents"] == alone
+        assert install(manage, given, "more.com", tmp_path / "more.json")[0] == 0
+        until(lambda: "more.com" in manage("element", "list")[1], "the instance's name")
+        status, _, err = install(manage, given, "MORE.com", tmp_path / "again.json")
+        assert (status, "already named 'MORE.com'" in err) == (1, True), "an instance has that name"
+        assert not (tmp_path / "again.json").exists()
+
+
+def install(manage: Manage, given: tuple[str, ...], sen: str, file: Path) -> tuple[int, str, str]:
+    more = ("--yes", "--sen", sen, "--secrets-out", str(file))
+    return manage("card", "install", given[0], "tls-se", *given[1:], *more)

@@ -44,7 +44,7 @@ def reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ManagedCard:
     monkeypatch.setenv("IOSE_CARD_STATE", str(tmp_path / "failed"))
     card = ManagedCard()
     monkeypatch.setattr(card_options, "open_reader", lambda *_, **__: card)
-    monkeypatch.setattr(card_options, "served_names", lambda _: ["key1.com", "key9.com"])
+    monkeypatch.setattr(card_options, "served_names", lambda *_: ["key1.com", "key9.com"])
     return card
 
 

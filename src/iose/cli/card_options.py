@@ -44,7 +44,7 @@ KEY_VARIABLES: Final = ("IOSE_CARD_KEY_ENC", "IOSE_CARD_KEY_MAC", "IOSE_CARD_KEY
 KEYS_HINT: Final = (
     "give --keys FILE; for an element of yours: iose element secrets NAME --out FILE --again"
 )
-SENS_HINT: Final = "choose another name; 'iose racs list' shows those in use"
+SENS_HINT: Final = "choose another name; 'iose racs list' and 'iose element list' show those in use"
 DEMO_WARNING: Final = "these are the published keys: anybody may manage a card that takes them"
 DEMO_HINT: Final = "give it keys of its own: iose card put-key TARGET --demo-keys --out FILE"
 
@@ -126,13 +126,15 @@ class CardOptions:
             return local
 
     def check_sen(self, reader: CardReader, sen: str) -> None:
-        """Check that no element of the reader's server or folder has this TLS server name.
+        """Check that no TLS server of the reader's server or folder has this name.
+
+        Of a server that is not the local node, only elements that we may see are known.
 
         Raises:
             ConfigurationError: One has.
             TransportError: The server is not there, or refuses us.
         """
-        taken = reader.sens if isinstance(reader, LocalReader) else served_names(reader)
+        taken = reader.sens if isinstance(reader, LocalReader) else served_names(reader, self.data)
         check_unique_sen(sen, taken, hint=SENS_HINT)
 
     def tools(self) -> Tools:

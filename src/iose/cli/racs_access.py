@@ -16,10 +16,10 @@ from iose.cli.common_options import DataOption, with_options
 from iose.cli.output import warn
 from iose.client.racs import BlockingRacsClient
 from iose.protocols.racs.form import RacsUri, decode_racs_uri
-from iose.runtime.channel import Result, read_list
+from iose.runtime.channel import Result, read_list, read_object
 from iose.runtime.config import NodeConfig, parse_address
 from iose.runtime.control import connect_control
-from iose.runtime.errors import ConfigurationError
+from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import DataFolder
 from iose.transport.addresses import format_address
 from iose.transport.racs_client import DEFAULT_PORT, RacsEndpoint, RacsReader
@@ -173,14 +173,18 @@ def open_reader(
     return RacsReader(endpoint, seid, sen="" if known is None else known.sen, keeps_session=False)
 
 
-def served_names(reader: RacsReader) -> list[str]:
+def served_names(reader: RacsReader, data: Path | None = None) -> list[str]:
     """Return the TLS server names of the elements of a reader's server that this user may see.
+
+    RACS tells one name of each element; the node of the data folder, when it has that element,
+    tells its owner those of instances and of elements no rule shows, too.
 
     Raises:
         TransportError: The server is not there, or refuses us.
     """
     with BlockingRacsClient(reader.endpoint) as client:
-        return [known.sen for _, known in client.names() if known is not None and known.sen]
+        names = [known.sen for _, known in client.names() if known is not None and known.sen]
+    return names + _local_names(DataFolder(NodeConfig(data=str(data or "")).folder), reader.seid)
 
 
 def _parse_server(text: str) -> tuple[str, int]:
@@ -205,10 +209,26 @@ def _parse_target(target: str) -> tuple[str, str]:
     return format_address(uri.host, uri.port), uri.seid
 
 
+def _local_names(folder: DataFolder, seid: str) -> list[str]:
+    """Return every name on a folder's node; none where none runs, or it has no such SEID."""
+    try:
+        elements = list(map(read_object, read_list(_ask(folder, "element.list"), "elements")))
+    except ControlError:
+        return []
+    if seid not in {element["seid"] for element in elements}:
+        return []
+    instances = (one for element in elements for one in read_list(element, "instances"))
+    return [str(one["sen"]) for one in (*elements, *map(read_object, instances)) if one["sen"]]
+
+
 def _status(folder: DataFolder) -> Result:
+    return _ask(folder, "status")
+
+
+def _ask(folder: DataFolder, op: str) -> Result:
     async def ask() -> Result:
         async with connect_control(folder) as channel:
-            return await channel.request("status", timeout_s=REQUEST_TIMEOUT_S)
+            return await channel.request(op, timeout_s=REQUEST_TIMEOUT_S)
 
     return asyncio.run(ask())
 

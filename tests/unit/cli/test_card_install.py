@@ -195,7 +195,7 @@ def test_a_name_that_another_element_of_the_server_has_is_refused(terminal, tmp_
 def test_a_cut_run_is_finished_though_its_name_is_served(terminal, tmp_path: Path, monkeypatch):
     file = tmp_path / "secrets.json"
     assert install_next(terminal, file, "shop1.com", "--yes")[0] == 0
-    monkeypatch.setattr(card_options, "served_names", lambda _: ["shop1.com"])
+    monkeypatch.setattr(card_options, "served_names", lambda *_: ["shop1.com"])
     status, out, _ = install_next(terminal, file, "shop1.com", "--yes")
     assert (status, "nothing to do" in out) == (0, True)
 
