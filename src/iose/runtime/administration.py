@@ -7,10 +7,9 @@ is the node's business.
 
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +52,6 @@ class Administration:
         folder: The data folder.
         holders: The locks, shared with the front.
         names: Where SEN and GET-SEN look.
-        now: The time of day.
     """
 
     def __init__(
@@ -62,14 +60,12 @@ class Administration:
         folder: Path,
         holders: ElementHolders,
         names: NameRegister,
-        now: Callable[[], datetime] = wall_clock,
     ) -> None:
         self._is_stopping = False
         self._settings = settings
         self._pki = folder / PKI_FOLDER
         trust = self._load_trust(settings)
         self._revocations = trust.revocations
-        self._now = now
         self._audit = FileAuditLog(folder / AUDIT_FOLDER)
         credentials = racsl_credentials(settings)
         self._server = RacsServer(
@@ -163,7 +159,7 @@ class Administration:
     @property
     def _is_list_old(self) -> bool:
         until = self._revocations.next_update
-        return until is not None and self._now() > until
+        return until is not None and wall_clock() > until
 
     def _load_trust(self, settings: RacsSettings) -> "_Trust":
         files = trust_files(settings, self._pki)

@@ -15,16 +15,14 @@ from iose.iso7816.aid import Aid
 ISD_AID: Final = Aid(b"\xa0\x00\x00\x01\x51\x00\x00\x00")
 
 
-def read_domain(
-    objects: Mapping[str, bytes], aid: Aid = ISD_AID
-) -> tuple[ScpVariant, KeySet] | None:
+def read_domain(objects: Mapping[str, bytes]) -> tuple[ScpVariant, KeySet] | None:
     """Return protocol and default keys in the stored objects of a card, or None without a domain.
 
     Raises:
         DecodeError: They are damaged.
     """
-    variant = objects.get(f"{aid}/object/{Name.VARIANT}", b"")
-    keys = DomainKeys.decode(objects.get(f"{aid}/object/{Name.KEYS}", b"")).find(0)
+    variant = objects.get(f"{ISD_AID}/object/{Name.VARIANT}", b"")
+    keys = DomainKeys.decode(objects.get(f"{ISD_AID}/object/{Name.KEYS}", b"")).find(0)
     if keys is None or len(variant) != _VARIANT_SIZE:
         return None
     return ScpVariant(*variant), keys

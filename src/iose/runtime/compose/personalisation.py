@@ -13,13 +13,12 @@ from iose.applets.tls_im import ModulePersonalisation
 from iose.applets.tls_im.personalisation import USER_PIN_SIZE
 from iose.applets.tls_se import Personalisation
 from iose.applets.tls_se.state import DEFAULT_GUEST_IDENTITY, DEFAULT_IDENTITY
-from iose.crypto.base import Rng
 from iose.runtime.entropy import OsRng
 
 
-def draw_instance_secrets(rng: Rng | None = None) -> dict[str, str]:
+def draw_instance_secrets() -> dict[str, str]:
     """Return secrets of a new TLS-SE instance, by the names ``read_secrets`` gives them."""
-    source = rng or OsRng()
+    source = OsRng()
     return {
         "psk": source.random_bytes(PSK_SIZE).hex(),
         "psk_identity": text(DEFAULT_IDENTITY),
@@ -54,9 +53,9 @@ def encode_instance(sen: str, seid: str, secrets: Mapping[str, str]) -> tuple[by
     return first.encode(), final.encode()
 
 
-def draw_module_secrets(rng: Rng | None = None) -> dict[str, str]:
+def draw_module_secrets() -> dict[str, str]:
     """Return PINs of a new identity module, by the names ``read_secrets`` gives them."""
-    source = rng or OsRng()
+    source = OsRng()
     return {
         "user_pin": text(random_pin(source, USER_PIN_SIZE)),
         "admin_pin": text(random_pin(source)),
