@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from tests.support.running_node import (
 )
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
+
+LAST_LINE = "Stop with Ctrl-C.\n"
 
 
 def openssl_command(node: RunningNode, index: int = 0) -> list[str]:
@@ -98,7 +101,7 @@ def test_what_up_tells_to_try_works_as_printed(tmp_path: Path, is_on_path):
     command = [program, "up", *FREE_PORTS, "--elements", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
-            printed = "".join(iter(process.stdout.readline, "Stop with Ctrl-C.\n"))
+            printed = "".join(takewhile(lambda line: line != LAST_LINE, process.stdout))
             (call,) = re.findall(r"^  (\S*iose call .*)$", printed, re.MULTILINE)
             (client,) = re.findall(r"^  (openssl(?:.*\\\n)*.*)$", printed, re.MULTILINE)
             for line in (call, f"(echo '?00'; sleep 1; echo '?02') | {client}"):
