@@ -18,8 +18,9 @@ from iose.crypto import x509
 from iose.crypto.x509 import CertificateFacts
 from iose.runtime.config import NodeConfig
 from iose.runtime.control import connect_control
+from iose.runtime.elements.ownership import write_new_file
 from iose.runtime.errors import ConfigurationError, ControlError
-from iose.runtime.folder import NEXT_STEPS, PRIVATE_FILE, PRIVATE_FOLDER, DataFolder, sync_folder
+from iose.runtime.folder import NEXT_STEPS, PRIVATE_FOLDER, DataFolder
 from iose.runtime.own_authority import node_names
 from iose.runtime.pki import IssuedCertificate, NewUser, Pki
 from iose.runtime.racs_settings import RacsSettings
@@ -233,22 +234,13 @@ def _hand_over(made: NewUser, folder: Path) -> None:
             ("ca.pem", made.authority),
         ):
             if content:
-                _write_new(folder / name, content)
-        sync_folder(folder)
+                write_new_file(folder / name, content)
     except OSError as error:
         raise ConfigurationError(
             f"{folder} cannot be written: {error.strerror}",
             hint=NEXT_STEPS.get(error.errno or 0, "choose another folder with --out DIR")
             + f"; take the certificate back with 'iose pki revoke {made.facts.serial:x}'",
         ) from error
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, PRIVATE_FILE), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _act(verb: str, facts: CertificateFacts) -> str:
