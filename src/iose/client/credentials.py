@@ -21,13 +21,12 @@ from typing import Any, Final
 from iose.client.errors import CredentialsError, ElementUriError
 from iose.client.module import HopModule, Module, ModuleSession, RacsModule, decode_module
 from iose.client.uri import DEFAULT_IDENTITY, ElementAddress, ElementUri, decode_psk
+from iose.client.user_files import FOLDER_MODE, create_file, sync_folder, user_folder
 
 PATH_VARIABLE: Final = "IOSE_CREDENTIALS"
 FORMAT_VERSION: Final = 1
 MODULES_VERSION: Final = 2  # of a file that names a module: an older iose must not drop it
 MAX_FILE_SIZE: Final = 16 * 1024 * 1024  # some 60 000 elements; a larger file is not ours
-FILE_MODE: Final = 0o600
-FOLDER_MODE: Final = 0o700
 LOCK_TIMEOUT_S: Final = 10.0  # who holds it writes one small file
 _LOCK_POLL_S: Final = 0.01
 _VERSIONS: Final = (FORMAT_VERSION, MODULES_VERSION)
@@ -227,15 +226,12 @@ def default_path() -> Path:
     """
     if chosen := os.environ.get(PATH_VARIABLE):
         return Path(chosen)
-    folder = os.environ.get("XDG_CONFIG_HOME", "")
-    # relative paths are to be ignored (XDG Base Directory Specification 0.8)
-    try:
-        base = Path(folder) if folder.startswith("/") else Path.home() / ".config"
-    except RuntimeError:  # Path.home says so
+    base = user_folder("XDG_CONFIG_HOME", ".config")
+    if base is None:
         raise CredentialsError(
             "this user has no home folder to keep credentials in",
             hint=f"name a file for them in {PATH_VARIABLE}",
-        ) from None
+        )
     return base / "iose" / "credentials"
 
 
@@ -248,7 +244,7 @@ def _unusable(path: Path, fault: OSError) -> CredentialsError:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     # beside the file, since the file itself is replaced
-    descriptor = _create(f"{path}.lock", os.O_RDWR)
+    descriptor = create_file(f"{path}.lock", os.O_RDWR)
     try:
         deadline = time.monotonic() + LOCK_TIMEOUT_S
         while not _is_taken(descriptor):
@@ -275,7 +271,7 @@ def _replace(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)  # of a program that was killed; we hold the lock
     try:
-        with open(_create(str(draft), os.O_WRONLY | os.O_EXCL), "wb") as file:
+        with open(create_file(draft, os.O_WRONLY | os.O_EXCL), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -283,16 +279,7 @@ def _replace(path: Path, content: bytes) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _create(path: str, flags: int) -> int:
-    # a link that somebody else put there would lead astray
-    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+    sync_folder(path.parent)
 
 
 def _check_private(path: Path, status: os.stat_result) -> None:

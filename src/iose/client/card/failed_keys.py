@@ -13,11 +13,10 @@ from typing import Final
 
 from iose.client.card.errors import CardManagementError
 from iose.client.card.key_files import CardKeys
+from iose.client.user_files import FOLDER_MODE, create_file, sync_folder, user_folder
 from iose.crypto.base import CryptoProvider, HashAlgorithm
 
 FOLDER_VARIABLE: Final = "IOSE_CARD_STATE"
-FOLDER_MODE: Final = 0o700
-FILE_MODE: Final = 0o600
 _DOMAIN: Final = b"iose card keys that failed 1"
 
 
@@ -54,13 +53,8 @@ class FailedKeys:
         path = self._path(card, keys)
         with _usable(path):
             path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(path, flags, FILE_MODE))
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            os.close(create_file(path, os.O_WRONLY))
+            sync_folder(path.parent)
 
     def forget(self, card: bytes, keys: CardKeys) -> None:
         """Forget a failure, if there was one: the keys fit after all.
@@ -89,15 +83,12 @@ def default_folder() -> Path:
     """
     if chosen := os.environ.get(FOLDER_VARIABLE):
         return Path(chosen)
-    folder = os.environ.get("XDG_STATE_HOME", "")
-    # relative paths are to be ignored (XDG Base Directory Specification 0.8)
-    try:
-        base = Path(folder) if folder.startswith("/") else Path.home() / ".local" / "state"
-    except RuntimeError:  # Path.home says so
+    base = user_folder("XDG_STATE_HOME", ".local/state")
+    if base is None:
         raise CardManagementError(
             "this user has no home folder to remember failed keys in",
             hint=f"name a folder for that in {FOLDER_VARIABLE}",
-        ) from None
+        )
     return base / "iose" / "failed-card-keys"
 
 
