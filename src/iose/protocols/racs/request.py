@@ -2,7 +2,7 @@
 """The server's side of RACS, without I/O: bytes in, commands out, one response block per request.
 
 Each command is answered before the next one is taken, since an error throws away the rest of its
-request (racs.md §3, §4). What commands mean is not known here; ``apdu`` reads their parameters.
+request (racs.md §3, §4). What commands mean is not known here; ``parameters`` reads their words.
 """
 
 from collections import deque
