@@ -17,10 +17,13 @@ from iose.cli.output import error_document, print_json, print_table, warn
 from iose.cli.racs_access import with_server
 from iose.cli.racs_console import run, shell
 from iose.client.racs import BlockingRacsClient, ElementName
+from iose.client.racs_script import COMMENT
 from iose.globalplatform.status import explain
 from iose.iso7816.apdu import ResponseApdu
 from iose.iso7816.status import StatusWord, StatusWordError
+from iose.protocols.racs.parameters import FETCH_DEFAULT
 from iose.transport.racs_client import RacsEndpoint
+from iose.transport.stack import EXCHANGE_LIMIT, SW1_MORE_APPLET, SW1_MORE_ISO
 from iose.wire.errors import IoseError
 
 app = typer.Typer(
@@ -34,17 +37,14 @@ app.command()(run)
 
 HEADER_SIZE: Final = 4
 STDIN: Final = "-"
-COMMENT: Final = "//"
 HEX_SEPARATORS: Final = str.maketrans("", "", ":-_ \t")
 FETCH_SIZE: Final = range(4, 5)
 STATUS_SIZE: Final = range(2, 3)
 APDU_SIZE: Final = range(4, 65_545)  # extended, with both lengths
-SW1_MORE: Final = (0x61, 0x9F)
-GET_RESPONSE: Final = bytes.fromhex("00C00000")
+SW1_MORE: Final = (SW1_MORE_ISO, SW1_MORE_APPLET)
 PIN_COMMANDS: Final = (0x20, 0x24)  # VERIFY, CHANGE PIN
 SW1_TRIES: Final = 0x63
 TRIES_LIMIT: Final = 0x0F
-ANSWER_PARTS_LIMIT: Final = 600
 
 ElementArgument = Annotated[str, typer.Argument(help="SEID or SEN of the element.")]
 
@@ -257,13 +257,13 @@ def _exchange(
         return ResponseApdu.decode(client.apdu(seid, command))
     more = SW1_MORE[0]
     data = b""
-    for _ in range(ANSWER_PARTS_LIMIT):
+    for _ in range(EXCHANGE_LIMIT):
         answer = ResponseApdu.decode(client.apdu(seid, command, more=more, fetch=header))
         data += answer.data
         if answer.status.sw1 not in SW1_MORE:
             return ResponseApdu(data, answer.status)
         more = answer.status.sw1  # 9F: the server was told of 61 only
-        command = (header or GET_RESPONSE) + bytes((answer.status.sw2,))
+        command = (header or FETCH_DEFAULT) + bytes((answer.status.sw2,))
     raise StatusWordError(StatusWord(more << 8), "the answer does not end")
 
 

@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from iose.client.errors import ElementUriError
 from iose.client.uri import MAX_PORT, ElementUri
 from iose.iso7816.aid import Aid
+from iose.protocols.racs.form import DEFAULT_PORT
 from iose.transport.addresses import format_address
 from iose.wire.errors import DecodeError
 
 RACS_SCHEME: Final = "racs"
-RACS_PORT: Final = 7777
 DEFAULT_AID: Final = Aid(b"\x01\x02\x03\x04\x08\x00")
 USER_PIN_SIZE: Final = 4
 ADMIN_PIN_SIZE: Final = 8
@@ -142,7 +142,7 @@ def decode_module(
         return HopModule(ElementUri.decode(text), is_confirmed)
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname or "", RACS_PORT if parts.port is None else parts.port
+        host, port = parts.hostname or "", DEFAULT_PORT if parts.port is None else parts.port
         query = parse_qsl(parts.query, keep_blank_values=True)
     except ValueError:
         raise ElementUriError("the URI of a module is malformed", hint=MODULE_HINT) from None

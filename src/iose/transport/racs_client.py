@@ -12,11 +12,12 @@ from typing import Final
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.atr import Atr, is_se_name
 from iose.protocols.racs.errors import RacsPeerError
+from iose.protocols.racs.form import DEFAULT_PORT
 from iose.protocols.racs.response import RacsRequest, RacsResponse, apdu_line, command_line
 from iose.protocols.racs.status import StatusLine
 from iose.transport.base import ApduLimits, BatchStep
 from iose.transport.errors import CardRemovedError, RacsRefusedError, TransportError
-from iose.transport.racs_link import DEFAULT_PORT, RacsEndpoint, RacsLink
+from iose.transport.racs_link import RacsEndpoint, RacsLink
 from iose.transport.stack import (
     CHANNEL_MASK,
     INS_GET_RESPONSE,

@@ -27,7 +27,6 @@ from iose.transport.errors import (
     TransportTimeoutError,
 )
 
-DEFAULT_PORT: Final = 7777
 HANDSHAKE_S: Final = 10.0  # racs.md §11
 ANSWER_S: Final = 60.0  # a script of commands on a slow card
 SILENCE_S: Final = 0.05  # racs.md §5.2: after a failure whose END the server forgot

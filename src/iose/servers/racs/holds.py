@@ -17,12 +17,11 @@ from iose.servers.racs.firewall import Firewall
 from iose.servers.racs.policy import Grant
 from iose.servers.racs.replies import Fault, RefusedError
 from iose.transport.base import Connection
+from iose.transport.stack import EXCHANGE_LIMIT, SW1_WRONG_LE
 from iose.wire.errors import DecodeError, IoseError
 
 PLAIN_LE_SIZE: Final = 5  # racs.md §7.1: only a header and P3 are repeated
-SW1_WRONG_LE: Final = 0x6C
 REPEAT_LIMIT: Final = 4  # a card that answers 6Cxx to its own length
-FETCH_LIMIT: Final = 600  # 64 KiB in pieces of 240 bytes, twice: a card that never ends
 
 
 class Hold:
@@ -99,7 +98,7 @@ class Hold:
             _check_size(len(answer) - STATUS_SIZE, limit)
             return answer
         data = bytearray()
-        for _ in range(FETCH_LIMIT):
+        for _ in range(EXCHANGE_LIMIT):
             data += answer[:-STATUS_SIZE]
             _check_size(len(data), limit)
             if answer[-STATUS_SIZE] != more or not is_alive():
