@@ -43,6 +43,17 @@ class Tag(IntEnum):
     KEY_COMPONENT = 0xC0
     REGISTRY_ENTRY = 0xE3
     LIFE_CYCLE = 0x9F70
+    PRODUCTION_DATA = 0x9F7F
+
+
+class SelectTag(IntEnum):
+    """Data objects in the answer to SELECT (GPCS 2.3.1 §11.9.3.1)."""
+
+    CONTROL_INFORMATION = 0x6F
+    MANAGEMENT_DATA = 0x73  # only security domains have it
+    NAME = 0x84
+    PROPRIETARY_DATA = 0xA5
+    LONGEST_COMMAND_DATA = 0x9F65
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from iose.iso7816.status import StatusWord, StatusWordError
 from iose.iso7816.tlv import Tlv
 from iose.wire.errors import DecodeError
 
-PRODUCTION_DATA: Final = 0x9F7F  # CPLC
 DIVERSIFICATION_DATA: Final = 0xCF
 NUMBER_LIMIT: Final = 64
 HASHES: Final = (LoadFileHash.SHA256, LoadFileHash.SHA384, LoadFileHash.SHA512)
@@ -92,7 +91,7 @@ class DomainData:
 
     def _value(self, tag: int) -> bytes:
         state = self._state
-        if tag == PRODUCTION_DATA:
+        if tag == Tag.PRODUCTION_DATA:
             return _BEFORE_SERIAL + state.text(Name.SERIAL) + _AFTER_SERIAL
         if tag == Tag.KEY_COUNTER:
             size = state.variant.counter_size

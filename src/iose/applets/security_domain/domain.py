@@ -26,6 +26,7 @@ from iose.globalplatform.channel import (
     SecurityLevel,
 )
 from iose.globalplatform.commands import Ins
+from iose.globalplatform.data_objects import SelectTag
 from iose.globalplatform.life_cycle import CardLifeCycle
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.status import StatusWord, StatusWordError
@@ -33,11 +34,6 @@ from iose.iso7816.tlv import Tlv
 from iose.wire.errors import DecodeError
 
 COMMAND_DATA_LIMIT: Final = b"\xff"  # of one command, as the domain says of itself
-# tags of the answer to SELECT (GPCS 2.3.1 §11.9.3.1)
-CONTROL_INFORMATION: Final = 0x6F
-DOMAIN_NAME: Final = 0x84
-PROPRIETARY_DATA: Final = 0xA5
-LONGEST_COMMAND_DATA: Final = 0x9F65
 
 
 class SecurityDomainApplet:
@@ -69,10 +65,10 @@ class SecurityDomainApplet:
     def select(self) -> ResponseApdu:
         """Return the control information of the domain; its channel is closed."""
         self._end()
-        name = Tlv(DOMAIN_NAME, self._context.aid.value).encode()
-        limit = Tlv(LONGEST_COMMAND_DATA, COMMAND_DATA_LIMIT).encode()
-        proprietary = Tlv(PROPRIETARY_DATA, limit).encode()
-        return ResponseApdu(Tlv(CONTROL_INFORMATION, name + proprietary).encode())
+        name = Tlv(SelectTag.NAME, self._context.aid.value).encode()
+        limit = Tlv(SelectTag.LONGEST_COMMAND_DATA, COMMAND_DATA_LIMIT).encode()
+        proprietary = Tlv(SelectTag.PROPRIETARY_DATA, limit).encode()
+        return ResponseApdu(Tlv(SelectTag.CONTROL_INFORMATION, name + proprietary).encode())
 
     def deselect(self) -> None:
         """Forget the channel and what was under way in it."""

@@ -8,6 +8,7 @@ empty SELECT is refused, the usual AIDs are tried.
 from typing import Final
 
 from iose.client.card.errors import CardManagementError
+from iose.globalplatform.data_objects import SelectTag
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import SHORT_LE_LIMIT, CommandApdu, ResponseApdu
 from iose.iso7816.batch import BatchStep
@@ -17,11 +18,6 @@ from iose.wire.errors import DecodeError
 
 INS_SELECT: Final = 0xA4
 P1_BY_AID: Final = 0x04
-FCI: Final = 0x6F
-FCI_AID: Final = 0x84
-FCI_PROPRIETARY: Final = 0xA5
-MANAGEMENT_DATA: Final = 0x73  # only security domains have it (GPCS 2.3.1 §11.9.3.1)
-MAX_COMMAND_DATA: Final = 0x9F65
 CARD_LOCKED: Final = 0x6283  # a warning: the domain is selected, and alone can be
 ISSUER_DOMAINS: Final = (
     Aid.from_hex("A000000151000000"),  # GlobalPlatform 2.2 and later
@@ -78,7 +74,7 @@ def _domain_of(response: ResponseApdu) -> Aid | None:
 def _aid_of(response: ResponseApdu) -> Aid | None:
     try:
         for item in _template(response):
-            if item.tag == FCI_AID:
+            if item.tag == SelectTag.NAME:
                 return Aid(item.value)
     except DecodeError:
         pass  # an application may answer what it likes
@@ -90,14 +86,14 @@ def _is_security_domain(response: ResponseApdu) -> bool:
         inner = [
             child.tag
             for item in _template(response)
-            if item.tag == FCI_PROPRIETARY
+            if item.tag == SelectTag.PROPRIETARY_DATA
             for child in item.children()
         ]
     except DecodeError:
         return False
-    return MANAGEMENT_DATA in inner or MAX_COMMAND_DATA in inner
+    return SelectTag.MANAGEMENT_DATA in inner or SelectTag.LONGEST_COMMAND_DATA in inner
 
 
 def _template(response: ResponseApdu) -> tuple[Tlv, ...]:
     fci = Tlv.decode(response.data)
-    return fci.children() if fci.tag == FCI else ()
+    return fci.children() if fci.tag == SelectTag.CONTROL_INFORMATION else ()

@@ -14,6 +14,7 @@ from iose.globalplatform.data_objects import (
     CardCapability,
     CardData,
     KeyInformation,
+    Tag,
     decode_key_template,
 )
 from iose.iso7816.batch import BatchStep
@@ -23,13 +24,6 @@ from iose.transport.base import Connection
 from iose.wire.errors import DecodeError
 from iose.wire.reader import ByteReader
 
-PRODUCTION_DATA: Final = 0x9F7F
-ISSUER_NUMBER: Final = 0x42
-CARD_NUMBER: Final = 0x45
-CARD_DATA: Final = 0x66
-CAPABILITIES: Final = 0x67
-SEQUENCE_COUNTER: Final = 0xC1
-KEY_TEMPLATE: Final = 0xE0
 # fields of the production life cycle data and their sizes (GPCS 2.1.1 §D)
 _PRODUCTION_FIELDS: Final = (
     ("fabricator", 2),
@@ -87,15 +81,15 @@ async def read_information(connection: Connection) -> CardInformation:
     Raises:
         TransportError: No answer.
     """
-    template = await _read(connection, KEY_TEMPLATE)
-    counter = await _read_value(connection, SEQUENCE_COUNTER)
+    template = await _read(connection, Tag.KEY_INFORMATION)
+    counter = await _read_value(connection, Tag.KEY_COUNTER)
     return CardInformation(
-        production=decode_production(await _read_value(connection, PRODUCTION_DATA)),
-        issuer_number=await _read_value(connection, ISSUER_NUMBER),
-        card_number=await _read_value(connection, CARD_NUMBER),
+        production=decode_production(await _read_value(connection, Tag.PRODUCTION_DATA)),
+        issuer_number=await _read_value(connection, Tag.ISSUER_IDENTIFICATION),
+        card_number=await _read_value(connection, Tag.CARD_IMAGE),
         keys=_keys(template),
-        data=_card_data(await _read(connection, CARD_DATA)),
-        capabilities=_capabilities(await _read(connection, CAPABILITIES)),
+        data=_card_data(await _read(connection, Tag.CARD_DATA)),
+        capabilities=_capabilities(await _read(connection, Tag.CARD_CAPABILITY)),
         sequence_counter=None if counter is None else int.from_bytes(counter, "big"),
     )
 
@@ -106,11 +100,11 @@ async def read_identity(connection: Connection, name: str) -> bytes:
     Raises:
         TransportError: No answer.
     """
-    production = await _read_value(connection, PRODUCTION_DATA)
+    production = await _read_value(connection, Tag.PRODUCTION_DATA)
     if production is not None and any(production):
         return production
-    issuer = await _read_value(connection, ISSUER_NUMBER)
-    number = await _read_value(connection, CARD_NUMBER)
+    issuer = await _read_value(connection, Tag.ISSUER_IDENTIFICATION)
+    number = await _read_value(connection, Tag.CARD_IMAGE)
     if issuer and number:
         return issuer + number
     return name.encode()
@@ -122,7 +116,7 @@ async def announced_variant(connection: Connection) -> ScpVariant | None:
     Raises:
         TransportError: No answer.
     """
-    data = _card_data(await _read(connection, CARD_DATA))
+    data = _card_data(await _read(connection, Tag.CARD_DATA))
     supported = [one for one in ([] if data is None else data.protocols) if one.is_supported]
     return max(supported, key=lambda one: one.protocol, default=None)
 
