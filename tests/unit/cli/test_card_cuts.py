@@ -133,7 +133,7 @@ class Run:
         self.arguments = ["card", *command(self.file), "--demo-keys", "--yes"]
         monkeypatch.setenv("IOSE_CARD_STATE", str(folder / "failed"))
         monkeypatch.setattr(card_options, "open_reader", lambda *_, **__: self.reader)
-        monkeypatch.setattr(card_options, "served_names", lambda _: [])
+        monkeypatch.setattr(card_options, "served_names", lambda *_: [])
 
     def __call__(self) -> int:
         return run(self.arguments)
