@@ -24,9 +24,9 @@ from iose.iso7816.apdu import (
     ResponseApdu,
 )
 from iose.iso7816.atr import TransmissionProtocol
+from iose.iso7816.instructions import INS_GET_RESPONSE
 from iose.iso7816.status import StatusWord
 
-INS_GET_RESPONSE: Final = 0xC0
 MORE: Final = 0x6100
 
 

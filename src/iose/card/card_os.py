@@ -22,14 +22,12 @@ from iose.card.store import NonVolatileStore
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.atr import Atr, TransmissionProtocol
+from iose.iso7816.instructions import INS_MANAGE_CHANNEL, INS_SELECT, P1_BY_AID
 from iose.iso7816.status import StatusWord, StatusWordError
 from iose.wire.errors import DecodeError, LocalProtocolError, StoreError
 
 __all__ = ["DEFAULT_SETTINGS", "CardOs", "CardServices", "CardSettings"]
 
-INS_SELECT: Final = 0xA4
-P1_BY_AID: Final = 0x04
-INS_MANAGE_CHANNEL: Final = 0x70
 CHANNEL_MASK: Final = 0x03
 FIRST_CLASSES: Final = 0xE0  # clear in the first interindustry classes (ISO/IEC 7816-4 §5.4.1)
 PROPRIETARY_MASK: Final = 0xC0

@@ -13,6 +13,7 @@ from iose.client.errors import ModuleError, ModulePinError
 from iose.client.module import DEFAULT_AID, USER_PIN_SIZE
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu
+from iose.iso7816.instructions import INS_SELECT, P1_BY_AID
 from iose.iso7816.status import StatusWord
 from iose.transport.base import BatchStep, Connection, Reader
 from iose.transport.errors import TransportError
@@ -20,8 +21,6 @@ from iose.transport.errors import TransportError
 T = TypeVar("T")
 
 _SECRET_SIZE: Final = 32
-_INS_SELECT: Final = 0xA4
-_P1_BY_AID: Final = 0x04
 _INS_VERIFY: Final = 0x20
 _P2_USER: Final = 0x00
 _P2_ADMIN: Final = 0x01
@@ -77,7 +76,7 @@ class CardModule:
         await self.close()
         self._connection = await self._within(self._reader.connect())
         try:
-            select = CommandApdu(0, _INS_SELECT, _P1_BY_AID, 0, self._aid.value)
+            select = CommandApdu(0, INS_SELECT, P1_BY_AID, 0, self._aid.value)
             await self._ask(select, "does not let the module be selected")
             await self._verify()
         except BaseException:

@@ -9,13 +9,12 @@ from iose.bridge.stream import RESET_TLS
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.batch import BatchStep
+from iose.iso7816.instructions import INS_SELECT, P1_BY_AID
 from iose.servers.errors import RoutingError
 from iose.transport.base import Reader
 
 SEN_LIMIT: Final = 15  # historical bytes of an ATR, ISO/IEC 7816-3 §8.2
 ALIAS_LIMIT: Final = 255  # a host name, RFC 1035 §2.3.4
-INS_SELECT: Final = 0xA4
-P1_BY_NAME: Final = 0x04
 
 FAILURE_LIMIT: Final = 3  # one can be a client's bad luck, three in a row are the element's
 BACKOFF_FIRST_S: Final = 1.0
@@ -27,7 +26,7 @@ def start_sequence(aid: Aid | None = None) -> tuple[BatchStep, ...]:
     reset = BatchStep(RESET_TLS)
     if aid is None:
         return (reset,)
-    return (BatchStep(CommandApdu(0, INS_SELECT, P1_BY_NAME, 0, aid.value)), reset)
+    return (BatchStep(CommandApdu(0, INS_SELECT, P1_BY_AID, 0, aid.value)), reset)
 
 
 @dataclass(frozen=True, slots=True)

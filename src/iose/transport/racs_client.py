@@ -11,6 +11,7 @@ from typing import Final
 
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.atr import Atr, is_se_name
+from iose.iso7816.instructions import INS_GET_RESPONSE
 from iose.protocols.racs.errors import RacsPeerError
 from iose.protocols.racs.form import DEFAULT_PORT
 from iose.protocols.racs.response import RacsRequest, RacsResponse, apdu_line, command_line
@@ -20,7 +21,6 @@ from iose.transport.errors import CardRemovedError, RacsRefusedError, TransportE
 from iose.transport.racs_link import RacsEndpoint, RacsLink
 from iose.transport.stack import (
     CHANNEL_MASK,
-    INS_GET_RESPONSE,
     SW1_MORE_APPLET,
     SW1_MORE_ISO,
     transmit_batch,

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from iose.iso7816.apdu import SHORT_LE_LIMIT, STATUS_SIZE, CommandApdu, ResponseApdu
+from iose.iso7816.instructions import INS_GET_RESPONSE
 from iose.iso7816.status import StatusWord
 from iose.transport.base import BatchStep
 from iose.transport.errors import TransportError
 from iose.wire.errors import RemoteProtocolError
 
-INS_GET_RESPONSE: Final = 0xC0
 CHANNEL_MASK: Final = 0x03  # ISO/IEC 7816-4 §5.4.1: GET RESPONSE goes to the command's channel
 SW1_MORE_ISO: Final = 0x61
 SW1_MORE_APPLET: Final = 0x9F

@@ -12,12 +12,11 @@ from iose.globalplatform.data_objects import SelectTag
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import SHORT_LE_LIMIT, CommandApdu, ResponseApdu
 from iose.iso7816.batch import BatchStep
+from iose.iso7816.instructions import INS_SELECT, P1_BY_AID
 from iose.iso7816.tlv import Tlv
 from iose.transport.base import Connection
 from iose.wire.errors import DecodeError
 
-INS_SELECT: Final = 0xA4
-P1_BY_AID: Final = 0x04
 CARD_LOCKED: Final = 0x6283  # a warning: the domain is selected, and alone can be
 ISSUER_DOMAINS: Final = (
     Aid.from_hex("A000000151000000"),  # GlobalPlatform 2.2 and later

@@ -11,12 +11,11 @@ from enum import Enum
 from typing import Final
 
 from iose.iso7816.apdu import CommandApdu
+from iose.iso7816.instructions import INS_MANAGE_CHANNEL, INS_SELECT, P1_BY_AID
 from iose.iso7816.status import StatusWord
 from iose.servers.racs.policy import AidClass, Grant, Right, Selection
 from iose.wire.errors import DecodeError
 
-INS_SELECT: Final = 0xA4
-INS_MANAGE_CHANNEL: Final = 0x70
 # ISO/IEC 7816-4 §11.6: VERIFY, CHANGE REFERENCE DATA, RESET RETRY COUNTER, both codings of each
 INS_WITH_PIN: Final = frozenset({0x20, 0x21, 0x24, 0x25, 0x2C, 0x2D})
 # A secure channel is open when these two went well (GPCS 2.3.1 §E.5): to applets, 82 alone and
@@ -24,7 +23,6 @@ INS_WITH_PIN: Final = frozenset({0x20, 0x21, 0x24, 0x25, 0x2C, 0x2D})
 INS_INITIALIZE_UPDATE: Final = 0x50
 INS_EXTERNAL_AUTHENTICATE: Final = 0x82
 LC_OFFSET: Final = 4
-P1_BY_NAME: Final = 0x04
 P2_FCI_BITS: Final = 0x0C  # ISO/IEC 7816-4 table 63; the other bits ask for another occurrence
 CLA_FURTHER: Final = 0x40  # ISO/IEC 7816-4 §5.4.1: channels 4 to 19
 CLA_BASIC_CHANNEL: Final = 0x03
@@ -151,7 +149,7 @@ class Firewall:
         self, apdu: bytes, grant: Grant, selections: Iterable[Selection]
     ) -> Verdict | None:
         selected = _selected_by(apdu)
-        if self._is_reference and apdu[2:4] != bytes((P1_BY_NAME, 0)) and not selections:
+        if self._is_reference and apdu[2:4] != bytes((P1_BY_AID, 0)) and not selections:
             return Verdict.NO_APPLET
         opening = _opening(selected or "", grant.selections)
         if not opening:
@@ -203,7 +201,7 @@ def _plain_class(cla: int, *, is_secured: bool) -> int:
 def _selected_by(apdu: bytes) -> str | None:
     """Return what a SELECT names: an AID in hex, ``isd``; None when that cannot be told."""
     is_plain = not is_secure(apdu[0]) and not _is_chained(apdu[0])
-    if apdu[2] != P1_BY_NAME or apdu[3] & ~P2_FCI_BITS or not is_plain:
+    if apdu[2] != P1_BY_AID or apdu[3] & ~P2_FCI_BITS or not is_plain:
         return None
     try:
         aid = CommandApdu.decode(apdu).data.hex().upper()
