@@ -24,6 +24,7 @@ from iose.runtime.folder import NEXT_STEPS, PRIVATE_FOLDER, DataFolder
 from iose.runtime.own_authority import node_names
 from iose.runtime.pki import IssuedCertificate, NewUser, Pki
 from iose.runtime.racs_settings import RacsSettings
+from iose.transport.racs_link import IDENTITY_FILES
 
 app = typer.Typer(
     add_completion=False,
@@ -218,7 +219,7 @@ def _out_folder(name: str, out: Path | None) -> Path:
     if out is None and (os.sep in name or name.startswith(".")):
         raise ConfigurationError(f"{name!r} cannot name a folder", hint="give --out DIR")
     folder = out or Path(name)
-    if any((folder / file).exists() for file in ("user.pem", "user.key", "ca.pem")):
+    if any((folder / file).exists() for file in IDENTITY_FILES):
         raise ConfigurationError(
             f"{folder} holds a certificate already", hint="choose another folder with --out DIR"
         )

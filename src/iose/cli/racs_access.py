@@ -23,7 +23,7 @@ from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import DataFolder
 from iose.transport.addresses import format_address
 from iose.transport.racs_client import DEFAULT_PORT, RacsEndpoint, RacsReader
-from iose.transport.racs_link import ANSWER_S
+from iose.transport.racs_link import ANSWER_S, IDENTITY_FILES, identity_files
 from iose.wire.errors import DecodeError
 
 __all__ = [
@@ -39,9 +39,6 @@ __all__ = [
 ]
 
 SCHEME: Final = "racs://"
-CERTIFICATE: Final = "user.pem"
-KEY: Final = "user.key"
-CA: Final = "ca.pem"
 REQUEST_TIMEOUT_S: Final = 15.0
 
 ServerOption = Annotated[
@@ -116,7 +113,7 @@ def resolve_racs(  # noqa: PLR0913  # as many as the command line has options
     if is_unverified:
         warn("the server is not verified: who sits between reads and changes everything")
     own = pki if pki is not None else folder.path / "pki"
-    for name in (CERTIFICATE, KEY) if is_unverified else (CERTIFICATE, KEY, CA):
+    for name in IDENTITY_FILES[:2] if is_unverified else IDENTITY_FILES:
         if not (own / name).is_file():
             raise ConfigurationError(
                 f"{own} holds no {name}",
@@ -125,9 +122,7 @@ def resolve_racs(  # noqa: PLR0913  # as many as the command line has options
     return RacsEndpoint(
         host,
         port,
-        own / CERTIFICATE,
-        own / KEY,
-        own / CA,
+        *identity_files(own),
         server_name=server_name,
         is_legacy=is_legacy,
         is_unverified=is_unverified,

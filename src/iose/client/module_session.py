@@ -115,6 +115,7 @@ def _racs_session(module: RacsModule, access: Access, timeout_s: float) -> Modul
     # what most clients never need, and takes long to import
     from iose.client.module_card import CardModule  # noqa: PLC0415
     from iose.transport.racs_client import RacsEndpoint, RacsReader  # noqa: PLC0415
+    from iose.transport.racs_link import identity_files  # noqa: PLC0415
 
     if module.pin is None:
         raise CredentialsError(
@@ -124,9 +125,7 @@ def _racs_session(module: RacsModule, access: Access, timeout_s: float) -> Modul
     endpoint = RacsEndpoint(
         module.host,
         module.port,
-        module.pki / "user.pem",
-        module.pki / "user.key",
-        module.pki / "ca.pem",
+        *identity_files(module.pki),
         answer_s=timeout_s,
     )
 

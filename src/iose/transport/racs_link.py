@@ -33,6 +33,7 @@ SILENCE_S: Final = 0.05  # racs.md §5.2: after a failure whose END the server f
 SETTLE_S: Final = 0.2  # what a server needs to close after its last answer, on a busy machine
 CLOSE_S: Final = 1.0
 READ_SIZE: Final = 65_536
+IDENTITY_FILES: Final = ("user.pem", "user.key", "ca.pem")
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 LEGACY_CIPHER: Final = "AES128-GCM-SHA256"  # static RSA: no forward secrecy
 
@@ -90,6 +91,12 @@ class RacsEndpoint:
     def address(self) -> str:
         """``HOST:PORT``, an IPv6 address in brackets."""
         return format_address(self.host, self.port)
+
+
+def identity_files(folder: Path) -> tuple[Path, Path, Path]:
+    """Return certificate, key and CA in the folder of a user, as ``iose pki`` lays it out."""
+    certificate, key, ca = IDENTITY_FILES
+    return folder / certificate, folder / key, folder / ca
 
 
 class RacsLink:
