@@ -25,8 +25,9 @@ from iose.client.attestation.evidence import (
     not_proved_offline,
     proved_offline,
 )
-from iose.client.attestation.result import DEMO_AUTHORITY, Attestation, Expectations, text
+from iose.client.attestation.result import DEMO_AUTHORITY, Attestation, Expectations
 from iose.client.blocking import Element
+from iose.client.codec import read_text
 from iose.client.dialogue import DEFAULT_TIMEOUT_S
 from iose.client.errors import AttestationError, CredentialsError
 from iose.client.uri import ElementUri
@@ -172,8 +173,8 @@ def print_attestation(attestation: Attestation) -> None:
     print(f"application key    {attestation.public_key.hex()}")
     stated = attestation.statement
     if stated is not None:
-        print(f"SEID               {harmless(text(stated.seid)) or 'not given'}")
-        applet = f"{text(stated.module)} {text(stated.version)}".strip()
+        print(f"SEID               {harmless(read_text(stated.seid)) or 'not given'}")
+        applet = f"{read_text(stated.module)} {read_text(stated.version)}".strip()
         print(f"applet             {harmless(applet) or 'not said'}")
         print(f"package hash       {stated.package_hash.hex()}")
         print(f"life cycle         {stated.life_cycle:02X}")

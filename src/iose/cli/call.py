@@ -10,6 +10,7 @@ import typer
 from iose.cli.common_options import JsonOption
 from iose.cli.output import error_document, harmless, print_json, warn
 from iose.client.blocking import Element, connect
+from iose.client.codec import read_text
 from iose.client.dialogue import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
 from iose.client.errors import ElementUriError, MissingPskError, SessionClosedError
 from iose.client.syntax import shown
@@ -66,7 +67,7 @@ def call(
             for line in target.commands:
                 if (answer := ask(element, line)) is None:
                     continue
-                answers.append({"command": shown(line), "answer": _text(answer)})
+                answers.append({"command": shown(line), "answer": read_text(answer)})
                 if not as_json:
                     print_answer(answer)
     except IoseError as fault:
@@ -144,12 +145,8 @@ def ask(element: Element, line: bytes) -> bytes | None:
 def print_answer(answer: bytes) -> None:
     """Print an answer: as it is into a pipe, harmless on a terminal."""
     if sys.stdout.isatty():
-        print(harmless(_text(answer)), flush=True)
+        print(harmless(read_text(answer)), flush=True)
     else:
         sys.stdout.flush()
         sys.stdout.buffer.write(answer + b"\n")
         sys.stdout.buffer.flush()
-
-
-def _text(answer: bytes) -> str:
-    return answer.decode(errors="backslashreplace")

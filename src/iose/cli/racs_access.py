@@ -21,6 +21,7 @@ from iose.runtime.config import NodeConfig, parse_address
 from iose.runtime.control import connect_control
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import DataFolder
+from iose.runtime.own_authority import authority_folder
 from iose.transport.addresses import format_address
 from iose.transport.racs_client import DEFAULT_PORT, RacsEndpoint, RacsReader
 from iose.transport.racs_link import ANSWER_S, IDENTITY_FILES, identity_files
@@ -112,7 +113,7 @@ def resolve_racs(  # noqa: PLR0913  # as many as the command line has options
     host, port = _parse_server(server) if server is not None else _local_server(_status(folder))
     if is_unverified:
         warn("the server is not verified: who sits between reads and changes everything")
-    own = pki if pki is not None else folder.path / "pki"
+    own = pki if pki is not None else authority_folder(folder)
     for name in IDENTITY_FILES[:2] if is_unverified else IDENTITY_FILES:
         if not (own / name).is_file():
             raise ConfigurationError(

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from iose.cli.common_options import JsonOption
 from iose.cli.output import ExitStatus, error_document, print_error, print_json, warn
 from iose.cli.racs_access import with_server
 from iose.client.racs import BlockingRacsClient
@@ -69,7 +70,7 @@ def run(
     endpoint: RacsEndpoint,
     file: Annotated[str, typer.Argument(help="Script of BEGIN … END blocks; - for stdin.")],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a script of BEGIN … END blocks.
 

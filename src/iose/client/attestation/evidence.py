@@ -16,8 +16,8 @@ from iose.client.attestation.checks import (
     verify_statement,
 )
 from iose.client.attestation.procedure import check_statement
-from iose.client.attestation.result import Attestation, Expectations, text
-from iose.client.codec import CERTIFICATE_SIZE, PUBLIC_KEY_SIZE
+from iose.client.attestation.result import Attestation, Expectations
+from iose.client.codec import CERTIFICATE_SIZE, PUBLIC_KEY_SIZE, read_text
 from iose.client.errors import AttestationError
 from iose.client.signature import DIGEST_SIZE
 from iose.crypto.errors import CryptoError
@@ -114,10 +114,10 @@ def describe(attestation: Attestation) -> dict[str, Any]:
         "statement": None
         if attestation.signed is None or stated is None
         else {
-            "sen": text(stated.sen),
-            "seid": text(stated.seid),
-            "module": text(stated.module),
-            "version": text(stated.version),
+            "sen": read_text(stated.sen),
+            "seid": read_text(stated.seid),
+            "module": read_text(stated.module),
+            "version": read_text(stated.version),
             "package_hash": stated.package_hash.hex(),
             "life_cycle": stated.life_cycle,
             "copy": stated.is_copy,
@@ -136,8 +136,8 @@ def proved_offline(evidence: Evidence) -> tuple[str, ...]:
         found.append("that key signed the digest in the evidence")
     else:
         found.append(
-            f"that key signed the statement: name {text(stated.sen)}, "
-            f"SEID {text(stated.seid) or 'not given'}, package {stated.package_hash.hex()}, "
+            f"that key signed the statement: name {read_text(stated.sen)}, "
+            f"SEID {read_text(stated.seid) or 'not given'}, package {stated.package_hash.hex()}, "
             f"{'a copy' if stated.is_copy else 'not marked as a copy'}"
         )
         found.append("the statement answers the challenge in the evidence")

@@ -7,6 +7,7 @@ An ``Attestation`` exists only when everything asked for was verified. It holds 
 from dataclasses import dataclass
 from typing import Final
 
+from iose.client.codec import read_text
 from iose.protocols.attestation import SignedStatement, Statement
 
 # the provider key of the published demonstrations: anybody can sign with it
@@ -83,8 +84,8 @@ class Attestation:
         ]
         if (stated := self.statement) is not None:
             found.append(
-                f"in a statement signed for this session it says that it is {text(stated.sen)}"
-                + (f", SEID {text(stated.seid)}" if stated.seid else "")
+                f"in a statement signed for this session it says that it is {read_text(stated.sen)}"
+                + (f", SEID {read_text(stated.seid)}" if stated.seid else "")
             )
             if self.expected.package_hash is not None:
                 found.append("the statement names the package you expect its applet to come from")
@@ -123,8 +124,3 @@ class Attestation:
                 "that it is the only one: it is marked as a copy, another may hold the same keys"
             )
         return open_points
-
-
-def text(value: bytes) -> str:
-    """Return bytes that should be text as text, whatever they are."""
-    return value.decode(errors="backslashreplace")
