@@ -12,8 +12,9 @@ from pathlib import Path
 
 from iose.protocols.host_frames import ElementInfo
 from iose.runtime.compose import TlsSeMaker, make_element
+from iose.runtime.control import listen_unix
 from iose.runtime.elements.rack import OpenElement
-from iose.servers.element_host import ElementHostServer, HostedElement, open_listener
+from iose.servers.element_host import ElementHostServer, HostedElement
 from tests.support.element import demo
 from tests.support.memory_store import MemoryStore
 from tests.support.shared import REPOSITORY
@@ -71,7 +72,7 @@ class HostProcess:
 
 async def serve(path: Path) -> None:
     """Serve until killed."""
-    await ElementHostServer(MemoryRack()).start(open_listener(path))
+    await ElementHostServer(MemoryRack()).start(listen_unix(path))
     await asyncio.Event().wait()
 
 

@@ -12,7 +12,6 @@ import os
 import socket
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, Protocol, cast
 
 import structlog
@@ -35,9 +34,6 @@ from iose.protocols.host_frames import (
 from iose.transport.host_channel import peer_uid
 from iose.transport.stack import ApduMeter, drain_raw
 from iose.wire.errors import DecodeError, IoseError, LocalProtocolError
-
-LISTEN_BACKLOG: Final = 16  # nodes, not clients
-OWNER_ONLY: Final = 0o600
 
 # Plain numbers: a test of an IntFlag costs more than the rest of a small exchange.
 POWER_ON: Final = ExchangeFlag.POWER_ON.value
@@ -253,17 +249,6 @@ class HostSession(asyncio.Protocol):
                 step()
             except Exception:  # the rest of what the node held must lose its power too
                 log.exception("element.fault", seid=seid)
-
-
-def open_listener(path: Path) -> socket.socket:
-    """Return a Unix socket listening at ``path``, for its owner only; a stale one is replaced."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
-    path.chmod(OWNER_ONLY)  # before listen: nobody can have connected yet
-    listener.listen(LISTEN_BACKLOG)
-    listener.settimeout(0)
-    return listener
 
 
 def _encode(answer: Answer) -> bytes:

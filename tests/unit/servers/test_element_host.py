@@ -22,8 +22,9 @@ from iose.protocols.host_frames import (
     decode_answer,
     encode_request,
 )
+from iose.runtime.control import listen_unix
 from iose.servers import element_host
-from iose.servers.element_host import POWER_ON, ElementHostServer, open_listener
+from iose.servers.element_host import POWER_ON, ElementHostServer
 from iose.transport import element_host as link_element_host
 from iose.transport import host_channel
 from iose.transport.element_host import ElementHostLink
@@ -87,7 +88,7 @@ class Rig:
         return self.rack.elements["1"]
 
     async def __aenter__(self):
-        await self.host.start(open_listener(self.path))
+        await self.host.start(listen_unix(self.path))
         await self.link.start()
         return self
 
@@ -99,7 +100,7 @@ class Rig:
         await self.host.stop()
         await self.until(lambda: not self.link.is_up)
         self.host = ElementHostServer(self.rack)
-        await self.host.start(open_listener(self.path))
+        await self.host.start(listen_unix(self.path))
 
     async def until(self, condition):
         async with asyncio.timeout(PATIENCE_S):
@@ -363,8 +364,8 @@ async def test_answers_only_nodes_of_the_same_user(path, monkeypatch):
 
 
 async def test_listens_for_its_owner_alone_and_replaces_a_stale_socket(path):
-    open_listener(path).close()
-    listener = open_listener(path)
+    listen_unix(path).close()
+    listener = listen_unix(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     listener.close()
 

@@ -15,7 +15,8 @@ import pytest
 
 from iose.iso7816.batch import ApduLimits
 from iose.protocols.host_frames import ElementInfo
-from iose.servers.element_host import ElementHostServer, open_listener
+from iose.runtime.control import listen_unix
+from iose.servers.element_host import ElementHostServer
 from iose.servers.front_session import FrontSession
 from iose.servers.routes import ElementRoute
 from iose.transport.element_host import ElementHostLink
@@ -232,7 +233,7 @@ class Hosts(contextlib.AsyncExitStack):
 
     async def start(self, number: int) -> None:
         self.servers[number] = ElementHostServer(self.racks[number])
-        await self.servers[number].start(open_listener(self.paths[number]))
+        await self.servers[number].start(listen_unix(self.paths[number]))
 
     async def stop(self, number: int) -> None:
         await self.servers[number].stop()
