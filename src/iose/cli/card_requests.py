@@ -139,8 +139,8 @@ def parse_privileges(text: str) -> Privilege:
     if len(text) in PRIVILEGE_SIZES:
         try:
             return Privilege.decode(bytes.fromhex(text))
-        except ValueError:
-            pass  # a name of two or six letters, then
+        except (ValueError, DecodeError):
+            pass  # a name of two or six letters, or blanks
     granted = NO_PRIVILEGES
     for name in filter(None, (one.strip() for one in text.split(","))):
         member = name.upper().replace("-", "_").replace(" ", "_")

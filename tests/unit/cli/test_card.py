@@ -412,6 +412,7 @@ def test_an_applet_of_a_package_with_several_is_named(terminal: Terminal, tmp_pa
     ("text", "expected"),
     [
         ("", 0),
+        ("  ", 0),
         ("04", 0x040000),
         ("040010", 0x040010),
         ("default_selected", 0x040000),
