@@ -36,7 +36,14 @@ RSA_BITS_LIMIT: Final = 8192  # more would keep a verifier busy
 RSA_EXPONENT: Final = 65_537
 LIST_MARK: Final = b"-----BEGIN X509 CRL-----"
 CLOCK_SKEW: Final = timedelta(minutes=5)  # the other side's clock may be slow
-_FAULTS: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension)
+_FAULTS: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 CertificateKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 IssuerKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey

@@ -109,6 +109,15 @@ def test_a_request_gives_its_key_when_it_is_signed_by_it():
         x509.public_of_request(forged.encode())
 
 
+def test_a_request_of_an_unknown_version_is_refused():
+    pem = request(x509.generate_key(KeyKind.P256, SeededRng()))
+    der = pyca.load_pem_x509_csr(pem).public_bytes(Encoding.DER)
+    later = der.replace(bytes((2, 1, 0)), bytes((2, 1, 7)), 1)
+    odd = ssl.DER_cert_to_PEM_cert(later).replace("CERTIFICATE", "CERTIFICATE REQUEST")
+    with pytest.raises(CryptoError, match="no certificate request"):
+        x509.public_of_request(odd.encode())
+
+
 def test_requests_of_keys_that_are_too_short_are_refused():
     short = rsa.generate_private_key(65537, 1024)  # noqa: S505  # what is refused
     with pytest.raises(CryptoError, match="kind or size"):
