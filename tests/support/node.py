@@ -97,9 +97,9 @@ class LoggedNode:
 
     def request(self, op: str, arguments: Mapping[str, object] | None = None) -> Any:
         """Return the answer of the control socket to one request, error or not."""
-        with socket.socket(socket.AF_UNIX) as connection:
+        with socket.socket(socket.AF_UNIX) as connection, _socket_folder(self.folder) as folder:
             connection.settimeout(PATIENCE_S)
-            connection.connect(_short(self.folder / "control.sock"))
+            connection.connect(f"{folder}/control.sock")
             request = {"id": 1, "op": op, "arguments": dict(arguments or {})}
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as answers:
@@ -232,6 +232,11 @@ def _last_words(process: "subprocess.Popen[bytes]") -> str:
     return process.communicate(timeout=STOP_S)[1].decode()
 
 
-def _short(path: Path) -> str:
-    """Return a name for a socket whose path may be longer than the kernel takes."""
-    return str(path) if len(str(path)) <= 100 else os.path.relpath(path)
+@contextmanager
+def _socket_folder(folder: Path) -> Iterator[str]:
+    """Give a name of a folder that is short enough for its sockets, however deep it is."""
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

@@ -16,6 +16,7 @@ from typing import Final
 from iose.runtime.channel import LINE_LIMIT, Handler, JsonChannel
 from iose.runtime.errors import ControlError
 from iose.runtime.folder import DataFolder, socket_address
+from iose.servers.listening import stop_accepting
 from iose.transport.host_channel import peer_uid
 
 PRIVATE_UMASK: Final = 0o177
@@ -75,7 +76,7 @@ class ControlServer:
     async def stop(self) -> None:
         """Stop listening and hang up on everyone."""
         if self._server is not None:
-            self._server.close()
+            await stop_accepting(self._server)
         for channel in tuple(self._channels):
             channel.close()
 

@@ -31,6 +31,7 @@ from iose.protocols.host_frames import (
     decode_request,
     encode_answer,
 )
+from iose.servers.listening import stop_accepting
 from iose.transport.host_channel import peer_uid
 from iose.transport.stack import ApduMeter, drain_raw
 from iose.wire.errors import DecodeError, IoseError, LocalProtocolError
@@ -110,7 +111,7 @@ class ElementHostServer:
     async def stop(self) -> None:
         """Stop listening, close the connections and power every element off."""
         if self._server is not None:
-            self._server.close()
+            await stop_accepting(self._server)
         for session in list(self._sessions):
             session.close()
         if self._server is not None:

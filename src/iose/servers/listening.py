@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 BACKLOG: Final = 1024  # clients that wait to be accepted
+TURNS_TO_CONNECT: Final = 2  # of the loop: the transport is made, then its protocol is told
 
 
 class Listeners:
@@ -44,7 +45,7 @@ class Listeners:
                 server = await loop.create_server(factory, host, port, backlog=BACKLOG)
                 self._servers.append(server)
         except OSError:
-            self.close()
+            await self.close()
             raise
 
     def set_option(self, level: int, option: int, value: int) -> None:
@@ -53,8 +54,21 @@ class Listeners:
             for sock in server.sockets:
                 sock.setsockopt(level, option, value)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Listen no more."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        servers, self._servers = self._servers, []
+        for server in servers:
+            await stop_accepting(server)
+
+
+async def stop_accepting(server: asyncio.Server) -> None:
+    """Close a server once everyone it has accepted has a protocol to tell that it ends.
+
+    A server of asyncio closed between the two (Python 3.11) leaves the connection to nobody.
+    """
+    loop = asyncio.get_running_loop()
+    for sock in server.sockets:
+        loop.remove_reader(sock.fileno())
+    for _ in range(TURNS_TO_CONNECT):
+        await asyncio.sleep(0)
+    server.close()

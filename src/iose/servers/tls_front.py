@@ -160,7 +160,7 @@ class TlsFront:
     async def stop(self) -> None:
         """Stop accepting, give the sessions that are busy ``drain_s`` to end, then end them."""
         self.is_draining = True
-        self._listeners.close()
+        await self._listeners.close()
         log.info("front.draining", sessions=len(self._sessions))
         for session in list(self._sessions.values()):
             session.drain()

@@ -66,7 +66,7 @@ class HttpBinding:
 
     async def stop(self) -> None:
         """Listen no more."""
-        self._listeners.close()
+        await self._listeners.close()
 
     def _accept(self) -> TlsStream:
         return HttpConnection(self).stream

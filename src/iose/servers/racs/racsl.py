@@ -90,7 +90,7 @@ class RacslListener:
 
     async def stop(self) -> None:
         """Listen no more; sessions end with the server's own."""
-        self._listeners.close()
+        await self._listeners.close()
 
     def reload(self, credentials: Mapping[str, tuple[bytes, str]]) -> None:
         """Replace the credentials; sessions end whose own is not there any more."""

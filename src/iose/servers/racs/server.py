@@ -146,7 +146,7 @@ class RacsServer:
     async def stop(self) -> None:
         """Stop accepting, let requests that run end, then end the sessions."""
         self.is_draining = True
-        self._listeners.close()
+        await self._listeners.close()
         log.info("racs.draining", sessions=len(self.sessions))
         connections = list(self._connections)
         for connection in connections:
