@@ -43,7 +43,7 @@ class Connection(Protocol):
         """
 
     async def reset(self) -> bytes:
-        """Reset the card and return its ATR.
+        """Reset the card, with its power on where the reader can do that, and return its ATR.
 
         Raises:
             TransportError: The card is gone.

@@ -43,6 +43,10 @@ class CardRemovedError(TransportError):
     """The card, or what stands for it, went away during the session."""
 
 
+class CardBusyError(TransportError):
+    """Somebody outside of this node holds the card; it is not the card's fault."""
+
+
 class TransportTimeoutError(TransportError):
     """No answer in the time allowed."""
 

@@ -49,6 +49,7 @@ IoseError
    ├─ NoReaderError
    ├─ NoCardError
    ├─ CardRemovedError
+   ├─ CardBusyError
    ├─ TransportTimeoutError
    └─ RacsRefusedError
 """
