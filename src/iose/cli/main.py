@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "attest": "Verify an element, and take it over.",
     "racs": "Elements by the administration plane: list, power, APDUs, scripts.",
     "card": "GlobalPlatform: list, install, delete, lock, put-key, over any reader.",
+    "reader": "Real readers: list what is there; expose an element as a PC/SC reader.",
     "pki": "Certificates of a node and of its administrators.",
     "audit": "What administrators did: show, verify.",
     "bench": "Measure this machine.",
