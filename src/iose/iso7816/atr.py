@@ -21,6 +21,12 @@ ATR_SIZE_LIMIT: Final = 33  # TS and at most 32 characters
 HISTORICAL_LIMIT: Final = 15  # four bits of T0
 NO_NAME: Final = "null"  # iose-server.md §4: disables the service plane
 NIBBLE: Final = 0x0F
+COMPACT_TLV: Final = 0x80  # category indicator; ISO/IEC 7816-4 §12.1.1
+COMPACT_TLV_AND_STATUS: Final = 0x00
+STATUS_INDICATOR_SIZE: Final = 3
+CAPABILITIES_TAG: Final = 0x7
+THIRD_CAPABILITY: Final = 2
+EXTENDED_FIELDS: Final = 0x40
 TD_PRESENT: Final = 0x8
 _SE_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
 
@@ -147,6 +153,34 @@ class Atr:
             return None
         text = self.historical_bytes.decode("ascii")
         return text if is_se_name(text) else None
+
+    @property
+    def has_extended_length(self) -> bool:
+        """Whether the card says that it takes extended commands (ISO/IEC 7816-4 §12.1.1.9).
+
+        T=0 cannot carry them as they are: a card with nothing else takes none.
+        """
+        capabilities = _compact_object(self.historical_bytes, CAPABILITIES_TAG)
+        return (
+            TransmissionProtocol.T1 in self.protocols
+            and len(capabilities) > THIRD_CAPABILITY
+            and bool(capabilities[THIRD_CAPABILITY] & EXTENDED_FIELDS)
+        )
+
+
+def _compact_object(historical_bytes: bytes, tag: int) -> bytes:
+    """Return the first object of a tag; b"" when there is none, or these are no objects."""
+    category, objects = historical_bytes[:1], historical_bytes[1:]
+    if category == bytes((COMPACT_TLV_AND_STATUS,)):
+        objects = objects[:-STATUS_INDICATOR_SIZE]
+    elif category != bytes((COMPACT_TLV,)):
+        return b""
+    while objects:
+        stop = 1 + (objects[0] & NIBBLE)
+        if objects[0] >> 4 == tag and stop <= len(objects):
+            return objects[1:stop]
+        objects = objects[stop:]
+    return b""
 
 
 def _read_groups(reader: ByteReader, presence: int) -> tuple[InterfaceGroup, ...]:

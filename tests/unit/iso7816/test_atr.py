@@ -117,3 +117,32 @@ def test_other_texts_are_not(name: str):
 @pytest.mark.parametrize("value", [b"\x80\x31\x80\x65", b"\xe9t\xe9", bytes(8), b"a\nb", b"null"])
 def test_binary_historical_bytes_are_not_a_name(value: bytes):
     assert Atr(value).se_name is None
+
+
+T1 = (InterfaceGroup(protocol=1),)
+EXTENDED = bytes.fromhex("8073000140")
+
+
+@pytest.mark.parametrize("historical", ["8073000140", "8031807300004090", "0073FF00C0059000"])
+def test_a_card_says_that_it_takes_extended_commands(historical: str):
+    assert Atr(bytes.fromhex(historical), T1).has_extended_length
+
+
+@pytest.mark.parametrize(
+    "historical",
+    ["", "80", "00", "8073", "80730001", "8073000180", "8163000140", "1073000140", "007300014090"],
+)
+def test_other_historical_bytes_do_not_say_so(historical: str):
+    assert not Atr(bytes.fromhex(historical), T1).has_extended_length
+
+
+def test_a_card_with_t_0_alone_takes_no_extended_commands():
+    assert not Atr(EXTENDED).has_extended_length
+
+
+@pytest.mark.parametrize("size", range(16))
+@pytest.mark.parametrize("first", [0x00, 0x80])
+def test_historical_bytes_of_any_size_are_looked_at_without_harm(first: int, size: int):
+    for filler in (0x00, 0x73, 0x7F, 0xFF):
+        assert Atr(bytes((first,)) + bytes((filler,)) * (size and size - 1), T1).encode()
+        Atr((bytes((first,)) + bytes((filler,)) * 15)[:size], T1).has_extended_length  # noqa: B018
