@@ -11,16 +11,19 @@ TEST_WORKERS ?= 2
 TESTS ?= tests
 SHELL := bash
 
-.PHONY: help run test check setup style types layers docs coverage fuzz soak bench lock peers clean
+.PHONY: help run test check setup setup-pcsc style types layers docs coverage fuzz soak bench lock peers clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(RUNTIME) ## Start a node with software elements and show what to try
 	@$(BIN)/iose up
 
 setup: $(RUNTIME) ## Install what `iose` needs into .venv, and nothing else
+
+setup-pcsc: $(RUNTIME) ## Add what PC/SC readers need (compiles pyscard; needs Debian packages)
+	@scripts/setup-pcsc
 
 test: $(DEV) peers ## Run every test
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(TESTS)
@@ -55,7 +58,7 @@ soak: $(DEV) ## Kill element hosts KILLS times at random instants (1,000 if not 
 bench: $(RUNTIME) ## Measure this machine
 	@$(BIN)/iose bench
 
-peers: ## Install the programs the tests talk to (Debian packages; needs root)
+peers: $(DEV) ## Install the programs the tests talk to (Debian packages; needs root)
 	@scripts/install-peers
 
 lock: ## Choose the versions of the dependencies anew (needs uv)

@@ -13,6 +13,7 @@ HINTS = {
     "coap-client-openssl": "libcoap3-bin",
     "pcscd": "pcscd",
     "opensc-tool": "opensc",
+    "pcsc_scan": "pcsc-tools",
     "java": "default-jre-headless",
     "unzip": "unzip",
     "mosquitto": "mosquitto",
