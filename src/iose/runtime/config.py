@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import inf
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from iose.iso7816.aid import Aid
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.folder import default_folder
 from iose.runtime.racs_settings import RacsSettings
-from iose.runtime.schema import read_table
+from iose.runtime.readers.settings import READER_TYPES, ReaderSettings
+from iose.runtime.schema import OneOf, read_table
 from iose.wire.errors import DecodeError
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8888"
@@ -71,19 +72,31 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class ElementSettings:
-    """Table ``element."<SEN or SEID>"``: how the front treats one element.
+    """Table ``element."<SEN or SEID>"``: how the node treats one element.
+
+    What is below ``seids`` is for elements behind readers: a software element says itself what
+    it is called and what it takes.
 
     Attributes:
         aliases: More server names, up to 255 characters each.
-        aid: Application to select at the start of a session, in hex; "" for the card's default.
+        aid: Application to select at the start of a session, in hex; "" for the card's default,
+            or behind a reader for the one that was found.
         is_enabled: Whether the service plane serves it.
         seids: More SEIDs, under which the administration plane finds it, too.
+        sen: Its server name; "" for the one the element says.
+        max_record: Largest TLS record it takes; 0 for no limit, None for its reader's setting.
+        chunk_size: Largest command data, 1 to 65 535 bytes; None for its reader's setting.
+        warm_reset: Whether it is reset with its power on; None for its reader's setting.
     """
 
     aliases: tuple[str, ...] = ()
     aid: str = ""
     is_enabled: bool = True
     seids: tuple[str, ...] = ()
+    sen: str = ""
+    max_record: int | None = None
+    chunk_size: int | None = None
+    warm_reset: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +111,7 @@ class NodeConfig:
         front: The service plane.
         racs: The administration plane; None for none.
         element: Settings of single elements, by SEN or SEID.
+        readers: Ways to real elements.
         log: Logs.
     """
 
@@ -108,6 +122,7 @@ class NodeConfig:
     front: FrontSettings = field(default_factory=FrontSettings)
     racs: RacsSettings | None = None
     element: dict[str, ElementSettings] = field(default_factory=dict)
+    readers: tuple[Annotated[ReaderSettings, OneOf("type", READER_TYPES)], ...] = ()
     log: LogSettings = field(default_factory=LogSettings)
 
     @property
@@ -184,7 +199,20 @@ def read_config(table: Mapping[str, object]) -> NodeConfig:
         _check_aid(name, element.aid)
         for alias in element.aliases:
             _check_alias(name, alias)
+    if config.readers or config.element:
+        _check_readers(config)
     return config
+
+
+def _check_readers(config: NodeConfig) -> None:
+    from iose.runtime.readers.rules import (  # noqa: PLC0415  # many commands have no readers
+        check_overrides,
+        check_readers,
+    )
+
+    check_readers(config.readers)
+    for name, element in config.element.items():
+        check_overrides(name, element)
 
 
 def _check_racs(racs: RacsSettings, config: "NodeConfig") -> None:
@@ -250,8 +278,10 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 
 
 def _without_none(table: Mapping[str, object]) -> dict[str, object]:
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }
+    return {key: _json_value(value) for key, value in table.items() if value is not None}
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, dict):
+        return _without_none(value)
+    return [_json_value(item) for item in value] if isinstance(value, tuple) else value

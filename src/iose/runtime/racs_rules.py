@@ -61,11 +61,16 @@ def racsl_credentials(racs: RacsSettings) -> dict[str, tuple[bytes, str]]:
     for one in racs.racsl:
         if one.identity in found:
             raise ConfigurationError(f"racs.racsl: the identity {one.identity!r} is there twice")
-        found[one.identity] = (_read_psk(Path(one.psk_file)), one.element)
+        found[one.identity] = (read_psk(Path(one.psk_file)), one.element)
     return found
 
 
-def _read_psk(path: Path) -> bytes:
+def read_psk(path: Path) -> bytes:
+    """Return the key in a file.
+
+    Raises:
+        ConfigurationError: The file cannot be read, may be read by others, or holds no key.
+    """
     try:
         if path.stat().st_mode & OTHERS:
             raise ConfigurationError(

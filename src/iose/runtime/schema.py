@@ -7,14 +7,60 @@ is left out. It knows nothing of what the settings mean.
 
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from difflib import get_close_matches
-from typing import Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Final,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from iose.runtime.errors import ConfigurationError
 
 T = TypeVar("T")
 _KINDS: Final = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Annotation of a table that one of its keys reads into one of several dataclasses.
+
+    Attributes:
+        key: The key that says which.
+        kinds: Its values, and what each stands for.
+    """
+
+    key: str
+    kinds: Mapping[str, type]
+
+    def choose(self, table: Mapping[str, object], where: str) -> type:
+        """Return the dataclass for a table; its keys are not looked at but to give a hint.
+
+        Raises:
+            ConfigurationError: The table does not say, or says something unknown, or has a key
+                of another one.
+        """
+        path = _path(where, self.key)
+        choices = ", ".join(map(repr, self.kinds))
+        if self.key not in table:
+            raise ConfigurationError(
+                f"the setting {path!r} is missing", hint=f"it is one of {choices}"
+            )
+        said = table[self.key]
+        if not isinstance(said, str) or said not in self.kinds:
+            near = get_close_matches(str(said), self.kinds, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else None
+            raise ConfigurationError(f"the setting {path!r} must be one of {choices}", hint=hint)
+        for key in table:
+            others = [name for name, kind in self.kinds.items() if _has(kind, key)]
+            if others and said not in others:
+                _refuse_foreign_key(_path(where, key), said, others, self.kinds[said])
+        return self.kinds[said]
 
 
 def read_table(schema: type[T], table: Mapping[str, object], *, where: str = "") -> T:
@@ -33,7 +79,7 @@ def read_table(schema: type[T], table: Mapping[str, object], *, where: str = "")
     for key in table:
         if key not in known:
             _refuse_key(_path(where, key), [_path(where, name) for name in known])
-    hints = get_type_hints(schema)
+    hints = get_type_hints(schema, include_extras=True)
     values = {
         name: _read(hints[name], table[name], _path(where, name))
         for name, field in known.items()
@@ -54,28 +100,51 @@ def _refuse_key(path: str, known: list[str]) -> None:
     raise ConfigurationError(f"unknown setting {path!r}", hint=hint)
 
 
+def _has(kind: type, key: str) -> bool:
+    return any(field.name == key for field in fields(kind))
+
+
+def _refuse_foreign_key(path: str, said: str, others: list[str], kind: type) -> None:
+    key = path.rpartition(".")[2]
+    near = get_close_matches(key, [field.name for field in fields(kind)], n=1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    raise ConfigurationError(
+        f"the setting {path!r} is none of type {said!r}",
+        hint=f"{guess}{key!r} is a setting of type {' and '.join(map(repr, others))}",
+    )
+
+
 def _read(kind: object, value: object, path: str) -> object:
     origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        table = _table(value, path)
+        return read_table(parts[1].choose(table, path), table, where=path)
     if isinstance(kind, type) and is_dataclass(kind):
         return read_table(kind, _table(value, path), where=path)
     if origin in (Union, types.UnionType):
         return _read(next(part for part in parts if part is not type(None)), value, path)
-    if origin is Literal:
-        if value not in parts:
-            choices = ", ".join(map(repr, parts))
-            raise ConfigurationError(f"the setting {path!r} must be one of {choices}")
-        return value
     if origin is tuple:
-        if not isinstance(value, list):
-            raise ConfigurationError(f"the setting {path!r} must be a list")
-        return tuple(_read(parts[0], item, path) for item in value)
+        return _read_list(parts[0], value, path)
     if origin is dict:
         items = _table(value, path).items()
         return {key: _read(parts[1], item, _path(path, key)) for key, item in items}
     return _read_plain(kind, value, path)
 
 
+def _read_list(kind: object, value: object, path: str) -> object:
+    if not isinstance(value, list):
+        raise ConfigurationError(f"the setting {path!r} must be a list")
+    if get_origin(kind) is Annotated:  # tables of many keys: say which one is wrong
+        return tuple(_read(kind, item, f"{path}[{number}]") for number, item in enumerate(value, 1))
+    return tuple(_read(kind, item, path) for item in value)
+
+
 def _read_plain(kind: object, value: object, path: str) -> object:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            choices = ", ".join(map(repr, get_args(kind)))
+            raise ConfigurationError(f"the setting {path!r} must be one of {choices}")
+        return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:

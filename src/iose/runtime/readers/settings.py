@@ -6,7 +6,7 @@ Nothing here is a secret: keys and certificates are named by their files.
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 APDU_S: Final = 30.0  # a key pair made on a slow chip
 
@@ -33,6 +33,16 @@ class ReaderSettings:
     chunk_size: int | None = None
     warm_reset: bool | None = None
 
+    @property
+    def where(self) -> str:
+        """Where its elements are, as far as that tells it from others of its type."""
+        return ""
+
+    @property
+    def label(self) -> str:
+        """What it is called: by the operator, else by type and address."""
+        return self.name or ":".join(filter(None, (self.type, self.where)))
+
 
 @dataclass(frozen=True, slots=True)
 class PcscSettings(ReaderSettings):
@@ -51,7 +61,8 @@ class RacsReaderSettings(ReaderSettings):
 
     Attributes:
         address: The node's administration plane, ``HOST:PORT``.
-        pki: Folder with ``user.pem``, ``user.key`` and ``ca.pem``; relative to the data folder.
+        pki: Folder with ``user.pem``, ``user.key`` and ``ca.pem``, relative to the data folder;
+            "" for that of the data folder's own authority.
         server_name: Name its certificate must hold; "" for any node's certificate of that CA.
         legacy: It is the published server: TLS 1.2, static RSA.
         elements: Globs over its SEIDs; all that it lists by default.
@@ -65,6 +76,11 @@ class RacsReaderSettings(ReaderSettings):
     elements: tuple[str, ...] = ("*",)
     poll_s: float = 5.0
 
+    @property
+    def where(self) -> str:
+        """The address."""
+        return self.address
+
 
 @dataclass(frozen=True, slots=True)
 class RacslReaderSettings(ReaderSettings):
@@ -74,7 +90,7 @@ class RacslReaderSettings(ReaderSettings):
         address: The board, ``HOST:PORT``.
         sen: TLS server name of the board's front.
         identity: PSK identity.
-        psk_file: File of mode 0600 with the key, 64 hex digits.
+        psk_file: File of mode 0600 with the key, 64 hex digits; relative to the data folder.
         suite: ``gcm`` or ``ccm``.
     """
 
@@ -82,7 +98,12 @@ class RacslReaderSettings(ReaderSettings):
     sen: str = ""
     identity: str = "Client_identity"
     psk_file: str = ""
-    suite: str = "gcm"
+    suite: Literal["gcm", "ccm"] = "gcm"
+
+    @property
+    def where(self) -> str:
+        """Address and element."""
+        return f"{self.address}/{self.sen}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +119,11 @@ class SimArraySettings(ReaderSettings):
     address: str = ""
     slots: tuple[int, ...] = ()
     poll_s: float = 5.0
+
+    @property
+    def where(self) -> str:
+        """The address."""
+        return self.address
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +142,16 @@ class I2cSettings(ReaderSettings):
 
     bus: str = "/dev/i2c-1"
     address: int = 0
-    flavour: str = "iose"
+    flavour: Literal["iose", "t1"] = "iose"
     reset_chip: str = ""
     reset_line: int = 0
     transfer_size: int = 128
     sen: str = ""
+
+    @property
+    def where(self) -> str:
+        """Bus and address."""
+        return f"{self.bus}:{self.address}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +167,11 @@ class SerialSettings(ReaderSettings):
     device: str = ""
     baud: int = 19_200
     sen: str = ""
+
+    @property
+    def where(self) -> str:
+        """The device."""
+        return self.device
 
 
 READER_TYPES: Final = {
