@@ -15,14 +15,23 @@ from typing import Final
 from iose.iso7816.aid import Aid
 from iose.iso7816.atr import NO_NAME
 from iose.runtime.author_policy import (
-    GLOB,
-    SEID_LIMIT,
     AuthorAccess,
     PolicyLine,
+    is_seid,
     make_rules,
     parse_filter,
     parse_policy,
     parse_users,
+)
+from iose.runtime.author_readers import (
+    DISABLING_AID_SIZE,
+    EMULATOR,
+    READERS,
+    SETTINGS,
+    TYPES,
+    AuthorReaders,
+    is_sen,
+    read_readers,
 )
 from iose.runtime.config import ALIAS_LIMIT, parse_address, read_config
 from iose.runtime.errors import ConfigurationError
@@ -34,13 +43,11 @@ USERS: Final = "users.txt"
 SUFFIX: Final = ".txt"
 ACCESS: Final = "se_default_access"
 CARDS: Final = "cardsn.txt"
-READERS: Final = "readersn.txt"
-NOT_POLICIES: Final = frozenset({CONFIG, USERS, CARDS, READERS, "type.txt", "atr.txt"})
+NOT_POLICIES: Final = frozenset({CONFIG, USERS, CARDS, READERS, TYPES, EMULATOR, "atr.txt"})
 NAME_FILE_PREFIX: Final = "sen_"
 FILE_LIMIT: Final = 1 << 20
 FILES_LIMIT: Final = 4096
 LINE_LIMIT: Final = 1023  # of the published server
-DISABLING_AID_SIZE: Final = 2  # digits: takes the element off the service plane
 COMMENTS: Final = ("/", "*")
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 UNDECODED: Final = "\ufffd"  # what stands where bytes are no UTF-8
@@ -59,23 +66,17 @@ _FILES: Final = {"cert_file": "certificate", "key_file": "key", "ca_file": "ca"}
 _KNOWN_APART: Final = frozenset(
     {
         *("server_port", "server_port2", "enable_racs", "enable_tls_se", "nb_session_max"),
-        *(ACCESS, "use_sen_as_cardsn", "cipher_list", "password", "gridhist"),
-        *("restricted_seid_list", "secure_element_index", "gridaid", "grid_first_slot"),
+        *(ACCESS, "use_sen_as_cardsn", "cipher_list", "password"),
+        *("restricted_seid_list", "secure_element_index"),
+        *SETTINGS,
     }
 )
 _NEEDLESS: Final = frozenset(
     {
         *("racs_verbose", "reader_verbose", "i2c_verbose", "reader_console", "system_console"),
-        *(
-            "system_console2",
-            "racs_log",
-            "trace_dir",
-            "session_console_tile",
-            "bg_color",
-            "pen_color",
-        ),
-        *("font_size", "line_size", "autostart", "start_delay", "cache_dir", "cache_enable"),
-        *("cache_timeout", "cache_nb_digits", "cache_for_ever"),
+        *("system_console2", "racs_log", "trace_dir", "session_console_tile", "bg_color"),
+        *("pen_color", "font_size", "line_size", "autostart", "start_delay", "cache_dir"),
+        *("cache_enable", "cache_timeout", "cache_nb_digits", "cache_for_ever"),
     }
 )
 
@@ -107,7 +108,7 @@ class _Importer:
         self._folder = folder.absolute()
         self._notes: list[str] = []
         self._tables: dict[str, dict[str, object]] = {"front": {}, "racs": {}}
-        self._elements: dict[str, dict[str, object]] = {}
+        self._readers = AuthorReaders()
 
     def work(self) -> ImportedConfig:
         if not self._has(USERS) or not self._has(CONFIG):
@@ -119,9 +120,10 @@ class _Importer:
         self._take_addresses(settings)
         self._take_limits(settings)
         self._take_certificates(settings)
+        self._readers = read_readers(settings, self._optional_lines, self._note)
         self._take_names(settings)
         rules = make_rules(self._read_access(settings), self._note)
-        self._note_elements(settings)
+        self._note_index(settings)
         self._note(
             "SEN and preemption are rights here that no rule above gives: in the published "
             "server every user has them"
@@ -155,6 +157,9 @@ class _Importer:
         if len(content) > FILE_LIMIT:
             raise ConfigurationError(f"{path} has more than {FILE_LIMIT} bytes")
         return list(self._split(name, content))
+
+    def _optional_lines(self, name: str) -> list[list[str]]:
+        return self._lines(name) if self._has(name) else []
 
     def _split(self, name: str, content: bytes) -> Iterator[list[str]]:
         for number, raw in enumerate(content.removeprefix(BYTE_ORDER_MARK).split(b"\n"), 1):
@@ -217,7 +222,7 @@ class _Importer:
             seid = name[: -len(SUFFIX)]
             if name in NOT_POLICIES or name.startswith(NAME_FILE_PREFIX):
                 continue
-            if not _is_seid(seid):
+            if not is_seid(seid):
                 self._note(f"{name}: {seid} can be no SEID here")
             elif name.endswith(SUFFIX):
                 policies[seid] = parse_policy(name, self._lines(name), self._note)
@@ -302,16 +307,18 @@ class _Importer:
                 continue
             seid = name.removeprefix(NAME_FILE_PREFIX).removesuffix(SUFFIX)
             for words in self._lines(name)[:1]:
-                if _is_seid(seid) and UNDECODED not in words:
+                if is_seid(seid) and UNDECODED not in words:
                     self._take_name(name, seid, words)
         if settings.get("use_sen_as_cardsn", ["no"])[0] == "yes" and self._has(CARDS):
             for words in self._lines(CARDS):
-                if len(words) > 1 and _is_seid(words[1]):
-                    self._elements.setdefault(words[0], {})["seids"] = [words[1]]
+                if len(words) > 1 and is_seid(words[1]):
+                    self._readers.name_element(words[0], words[1])
 
     def _take_name(self, file: str, seid: str, words: list[str]) -> None:
         sen, aid = words[0], words[1] if len(words) > 1 else ""
-        table = self._elements.setdefault(seid, {})
+        table = self._readers.elements.setdefault(seid, {})
+        for key in ("sen", "aid", "is_enabled"):  # what a grid says of its slots
+            table.pop(key, None)
         if sen.lower() == NO_NAME or len(aid) == DISABLING_AID_SIZE:
             table["is_enabled"] = False
             return
@@ -319,7 +326,10 @@ class _Importer:
             self._note(f"{file}: no server name; the element is taken off the service plane")
             table["is_enabled"] = False
             return
-        table["aliases"] = [sen]
+        if seid in self._readers.seids and is_sen(sen):
+            table["sen"] = sen
+        else:
+            table["aliases"] = [sen]
         try:
             if aid:
                 table["aid"] = str(Aid.from_hex(aid))
@@ -333,27 +343,20 @@ class _Importer:
         except OSError:  # no file can have such a name
             return False
 
-    def _note_elements(self, settings: Mapping[str, list[str]]) -> None:
+    def _note_index(self, settings: Mapping[str, list[str]]) -> None:
         if settings.get("secure_element_index", ["yes"])[0] == "yes":
             self._note(
                 "SEIDs 0, 1, … and 999 meant readers in the order they were found; give elements "
                 "such SEIDs with 'seids' in [element.\"NAME\"] where rules need them"
             )
-        if self._has(READERS):
-            serials = ", ".join(
-                f"{words[1]} (reader {words[0]})"
-                for words in self._lines(READERS)
-                if len(words) > 1
-            )
-            self._note(f"{READERS}: readers are not configured here: {serials or 'none'}")
-        for key in ("grid_server", "grid_first_slot", "gridhist", "gridaid", "i2c_first_adr"):
-            if key in settings:
-                self._note(f"{CONFIG}: {key} was {' '.join(settings[key])}")
 
     # -- writing
 
     def _render(self, rules: Iterable[RuleSettings]) -> str:
         parts = ["# A node's configuration, made of a directory of the published server.", ""]
+        parts += ["elements = 0  # software elements to make", ""]
+        for table in self._readers.tables:
+            parts += ["[[readers]]", *_pairs(table), ""]
         for name, table in self._tables.items():
             parts += [f"[{name}]", *_pairs(table), ""]
         for rule in rules:
@@ -365,16 +368,11 @@ class _Importer:
                 "deny": rule.deny,
             }
             parts += ["[[racs.rules]]", *_pairs({k: v for k, v in fields.items() if v}), ""]
-        for name, table in self._elements.items():
+        for name, table in self._readers.elements.items():
             parts += [f"[element.{_text(name)}]", *_pairs(table), ""]
         parts += ["# Not carried over, or to be looked at:"]
         parts += [f"# - {note}" for note in self._notes]
         return "\n".join(parts) + "\n"
-
-
-def _is_seid(text: str) -> bool:
-    is_word = text.isprintable() and " " not in text
-    return 0 < len(text) <= SEID_LIMIT and is_word and not GLOB & set(text)
 
 
 def _users_of(policy: tuple[PolicyLine, ...] | None) -> Iterator[tuple[str, str]]:
@@ -389,7 +387,9 @@ def _pairs(table: Mapping[str, object]) -> Iterator[str]:
 
 def _value(value: object) -> str:
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_text, value))}]"
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_text(key)} = {_value(one)}' for key, one in value.items())} }}"
     if isinstance(value, bool):
         return "true" if value else "false"
     return _text(value) if isinstance(value, str) else repr(value)

@@ -76,6 +76,12 @@ class AuthorAccess:
 Opening = tuple[str, tuple[str, ...]]  # an AID or *, and what is denied while it is selected
 
 
+def is_seid(text: str) -> bool:
+    """Return whether an element of ours may have this SEID."""
+    is_word = text.isprintable() and " " not in text
+    return 0 < len(text) <= SEID_LIMIT and is_word and not GLOB & set(text)
+
+
 def parse_users(lines: list[list[str]], note: Note) -> tuple[AuthorUser, ...]:
     """Return the users of ``users.txt``, given as words; what is wrong is noted and left out."""
     users: dict[str, AuthorUser] = {}
@@ -110,7 +116,7 @@ def _counted(name: str, count: str, seids: list[str], note: Note) -> tuple[str, 
         note(f"users.txt: {name} has a count of {count} before {len(seids)} words")
     taken = []
     for seid in seids[: int(count[:SEID_LIMIT])]:
-        if len(seid) > SEID_LIMIT or GLOB & set(seid):
+        if not is_seid(seid):
             note(f"users.txt: {seid} can be no SEID here; {name} does not get it")
         else:
             taken.append(seid)

@@ -72,7 +72,8 @@ def test_a_plane_that_is_off_listens_nowhere(imported):
 )
 def test_a_value_that_makes_no_sense_leaves_our_default(imported, line):
     config, notes = imported(config=line)
-    assert config == read_config({"racs": {}})
+    ours = {"elements": 0, "racs": {}, "readers": [{"type": "pcsc"}]}
+    assert config == read_config(ours)
     assert ("our default stands" in notes) == (not line.endswith(" 0"))
 
 
@@ -270,17 +271,6 @@ def test_certificates_are_carried_over_when_all_are_there(imported, tmp_path):
     assert "legacy_rsa_kx" in notes
     assert "take it off" in notes
     assert "secretword" not in notes
-
-
-def test_readers_are_told_of(imported):
-    _, notes = imported(
-        config="grid_server 10.0.0.1\ngridhist key1.com key2.com\n",
-        readersn='12345 1020 "ACS reader"\n',
-        type='"ACS reader"\n',
-    )
-    assert "1020 (reader 12345)" in notes
-    assert "gridhist was key1.com key2.com" in notes
-    assert "0, 1, … and 999" in notes
 
 
 def test_any_printable_text_makes_a_readable_file(imported):
