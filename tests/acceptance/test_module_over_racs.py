@@ -92,7 +92,7 @@ class Site:
         endpoint = RacsEndpoint(*self.node.racs, pki / "user.pem", pki / "user.key", pki / "ca.pem")
 
         async def install():
-            reader = RacsReader(endpoint, self.seid(index), keeps_session=False)
+            reader = RacsReader(endpoint, self.seid(index))
             connection = await reader.connect()
             try:
                 tools = Tools(

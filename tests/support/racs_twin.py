@@ -361,6 +361,12 @@ class RacsTwin:
         for writer in self._writers:
             writer.transport.abort()
 
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for something to become true."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():  # noqa: ASYNC110  # any condition, without an event of its own
+                await asyncio.sleep(0.001)
+
     async def __aenter__(self) -> "RacsTwin":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return self

@@ -106,8 +106,10 @@ def record_steps(record: bytes, chunk_size: int) -> list[BatchStep]:
     steps = []
     for start in range(0, size, chunk_size):
         stop = start + chunk_size
-        p2 = (P2_FIRST if start == 0 else 0) | (P2_LAST if stop >= size else 0)
-        steps.append(BatchStep(CommandApdu(0, INS_SEND, 0, p2, record[start:stop])))
+        is_last = stop >= size
+        p2 = (P2_FIRST if start == 0 else 0) | (P2_LAST if is_last else 0)
+        command = CommandApdu(0, INS_SEND, 0, p2, record[start:stop])
+        steps.append(BatchStep(command, wants_data=is_last))
     return steps
 
 

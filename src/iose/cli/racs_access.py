@@ -166,7 +166,7 @@ def open_reader(
     with BlockingRacsClient(endpoint) as client:
         seid = client.seid_of(name)
         known = client.get_sen(seid)
-    return RacsReader(endpoint, seid, sen="" if known is None else known.sen, keeps_session=False)
+    return RacsReader(endpoint, seid, sen="" if known is None else known.sen)
 
 
 def served_names(reader: RacsReader, data: Path | None = None) -> list[str]:

@@ -138,5 +138,5 @@ def _racs_session(module: RacsModule, access: Access, timeout_s: float) -> Modul
                 hint="do not call again with it: three wrong ones block it",
             ) from fault
 
-    reader = RacsReader(endpoint, module.seid, keeps_session=False)
+    reader = RacsReader(endpoint, module.seid)
     return CardModule(reader, module.pin, module.aid, pin_refused=forget_pin, timeout_s=timeout_s)

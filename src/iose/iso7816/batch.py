@@ -17,10 +17,13 @@ class BatchStep:
     Attributes:
         command: The command; its answer is drained (61xx and 9Fxx fetched, 6Cxx repeated).
         expected: The batch goes on only after this status; None goes on after any.
+        wants_data: Whether anybody looks at more of the answer than its status. The data may be
+            lost otherwise, where that saves the carrier a round trip.
     """
 
     command: CommandApdu
     expected: StatusWord | None = StatusWord.OK
+    wants_data: bool = True
 
 
 @dataclass(frozen=True, slots=True)

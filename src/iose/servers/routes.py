@@ -23,10 +23,11 @@ BACKOFF_DOUBLINGS: Final = 6  # about a minute
 
 def start_sequence(aid: Aid | None = None) -> tuple[BatchStep, ...]:
     """Return what starts a session: SELECT if there is an AID, then RESET TLS (§5.3)."""
-    reset = BatchStep(RESET_TLS)
+    reset = BatchStep(RESET_TLS, wants_data=False)
     if aid is None:
         return (reset,)
-    return (BatchStep(CommandApdu(0, INS_SELECT, P1_BY_AID, 0, aid.value)), reset)
+    select = CommandApdu(0, INS_SELECT, P1_BY_AID, 0, aid.value)
+    return (BatchStep(select, wants_data=False), reset)
 
 
 @dataclass(frozen=True, slots=True)

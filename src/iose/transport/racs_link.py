@@ -8,6 +8,7 @@ for its response. A session that failed once is of no more use.
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,6 +33,12 @@ ANSWER_S: Final = 60.0  # a script of commands on a slow card
 SILENCE_S: Final = 0.05  # racs.md §5.2: after a failure whose END the server forgot
 SETTLE_S: Final = 0.2  # what a server needs to close after its last answer, on a busy machine
 CLOSE_S: Final = 1.0
+KEEPALIVE: Final = {  # a server that is cut off is found out within a minute, asked or not
+    "TCP_KEEPIDLE": 15,
+    "TCP_KEEPINTVL": 15,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 30_000,  # milliseconds
+}
 READ_SIZE: Final = 65_536
 IDENTITY_FILES: Final = ("user.pem", "user.key", "ca.pem")
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -54,6 +61,7 @@ _CERTIFICATE_HINT: Final = (
 _CLOSED_HINT: Final = (
     "servers close idle sessions, and sessions whose certificate they refuse or revoke"
 )
+_SILENT_HINT: Final = "does its element answer, and is the network between there?"
 _LEGACY_HINT: Final = "is it the RACS port? the author's own server needs --legacy"
 _NOT_LEGACY_HINT: Final = (
     "is it the RACS port? our nodes take --legacy only with legacy_rsa_kx = true: leave it out"
@@ -146,6 +154,7 @@ class RacsLink:
         except OSError as error:
             fault = _connect_error(endpoint, error)
             raise fault from error
+        _keep_alive(self._writer.get_extra_info("socket"))
         self._parser = ResponseParser()
         try:
             _check_server(endpoint, self._server_certificate())
@@ -153,8 +162,12 @@ class RacsLink:
             self.abort()
             raise
 
-    async def request(self, request: RacsRequest) -> RacsResponse:
+    async def request(self, request: RacsRequest, answer_s: float = 0) -> RacsResponse:
         """Return the response, whatever its status lines say.
+
+        Args:
+            request: What to ask.
+            answer_s: Longest wait for the response; 0 for what the endpoint says.
 
         Raises:
             LocalProtocolError: The request would overrun the published server, which this is said
@@ -171,7 +184,8 @@ class RacsLink:
             try:
                 await self._check_silence(self._reader)
                 self._writer.write(data)  # in one TLS record when it fits
-                response = await self._response(self._reader)
+                wait_s = answer_s or self.endpoint.answer_s
+                response = await self._response(self._reader, wait_s)
                 if response.name not in {"", request.name} or not self._parser.is_idle:
                     raise RacsPeerError("the server answers what it was not asked")
                 is_answered = True
@@ -180,10 +194,11 @@ class RacsLink:
                     self.abort()
         return response
 
-    async def settle(self) -> None:
+    async def settle(self, wait_s: float = SETTLE_S) -> None:
         """Wait a moment whether the server closes, as the published one does after some failures.
 
-        Without this, the next request could be sent into a session that is over.
+        Without this, the next request could be sent into a session that is over. Who waits longer
+        hears at once when the session ends; nothing else can be asked meanwhile.
 
         Raises:
             RacsPeerError: The server says more than it was asked; the session is closed.
@@ -192,7 +207,7 @@ class RacsLink:
             if self._reader is None:
                 return
             try:
-                async with asyncio.timeout(SETTLE_S):
+                async with asyncio.timeout(wait_s):
                     data = await self._reader.read(READ_SIZE)
             except TimeoutError:
                 return
@@ -250,10 +265,10 @@ class RacsLink:
         if not self._parser.is_idle:
             raise RacsPeerError("the server answers what it was not asked")
 
-    async def _response(self, reader: asyncio.StreamReader) -> RacsResponse:
+    async def _response(self, reader: asyncio.StreamReader, wait_s: float) -> RacsResponse:
         parser = self._parser
         try:
-            async with asyncio.timeout(self.endpoint.answer_s):
+            async with asyncio.timeout(wait_s):
                 while (response := parser.next_response()) is None:
                     data = await self._some(reader)
                     parser.receive_data(data)
@@ -262,7 +277,8 @@ class RacsLink:
         except TimeoutError:
             raise TransportTimeoutError(
                 self.endpoint.address,
-                f"no response within {self.endpoint.answer_s:g} s; {_MAYBE_DONE}",
+                f"no response within {wait_s:g} s; {_MAYBE_DONE}",
+                hint=_SILENT_HINT,
             ) from None
         except OSError as error:
             fault = _session_error(self.endpoint, error, _NO_ANSWER)
@@ -322,6 +338,13 @@ def _load(path: Path, load: Callable[[], object]) -> None:
         raise NoReaderError(
             str(path), error.strerror or str(error), hint="give the folder: --pki DIR"
         ) from None
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        if (option := getattr(socket, name, None)) is not None:  # not every system has all
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _no_password() -> str:

@@ -91,7 +91,6 @@ def test_the_reader_works_over_the_node_as_over_the_published_server(endpoint):
             plan = [BatchStep(KEYSTORE), BatchStep(VERSION, None), BatchStep(VERSION)]
             found = await connection.transmit_batch(plan)
             await connection.close()
-        await reader.close()
         return [response.status for response in found]
 
     assert asyncio.run(work()) == [0x9000, 0x6D00, 0x6D00]

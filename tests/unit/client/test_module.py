@@ -626,7 +626,7 @@ def test_the_server_of_a_module_keeps_no_session_of_ours_between_handshakes(stor
 
     monkeypatch.setattr("iose.transport.racs_client.RacsReader", make)
     dial(ScriptedElement(DEMO_PSK), store, None).open()
-    assert made == [{"keeps_session": False}]
+    assert made == [{}]  # no pool
 
 
 def test_a_pin_that_was_refused_is_forgotten_for_every_element_of_that_module(store, monkeypatch):

@@ -27,7 +27,9 @@ from iose.protocols.racs.response import RacsRequest
 from iose.protocols.racs.status import EventClass
 from iose.transport import racs_link
 from iose.transport.errors import (
+    CardBusyError,
     CardRemovedError,
+    NoCardError,
     NoReaderError,
     RacsRefusedError,
     TransportError,
@@ -35,6 +37,7 @@ from iose.transport.errors import (
 )
 from iose.transport.racs_client import RacsEndpoint, RacsReader
 from iose.transport.racs_link import RacsLink
+from iose.transport.racs_pool import RacsPool
 from iose.wire.errors import LocalProtocolError
 from tests.support.certificates import NOW, issue, make_authority
 from tests.support.racs_cards import ChunkCard, KeystoreCard, element
@@ -300,10 +303,8 @@ def test_what_the_published_server_cannot_take_is_refused_by_the_reader(folder):
     limits = ApduLimits(200, 0)
 
     async def work(_, where):
-        reader = RacsReader(where, "key1", limits=limits, keeps_session=False)
+        reader = RacsReader(where, "key1", limits=limits)
         assert reader.limits is limits
-        with pytest.raises(CardRemovedError, match="the session is closed"):
-            await reader.ask("LIST")
         connection = await reader.connect()
         with pytest.raises(TransportError, match="over 512 bytes"):
             await connection.transmit_raw(bytes(513))
@@ -318,7 +319,7 @@ def test_an_answer_beyond_all_records_is_given_up(folder):
     card.process = lambda _: bytes(40_000) + b"\x61\x00"
 
     async def work(_, where):
-        reader = RacsReader(where, "key1", keeps_session=False)
+        reader = RacsReader(where, "key1")
         connection = await reader.connect()
         with pytest.raises(TransportError, match="longer than 65536"):
             await connection.transmit_batch([BatchStep(SELECT)])
@@ -568,7 +569,7 @@ def test_the_dialogue_is_that_of_the_published_emulator_byte_for_byte(folder):
     async def work(server, where):
         got = []
         for apdus in (asked[:1], asked[1:4], asked[4:]):
-            reader = RacsReader(where, "tls1", keeps_session=False)
+            reader = RacsReader(where, "tls1")
             connection = await reader.connect()
             for wire in apdus:
                 answer = await connection.transmit_raw(bytes.fromhex(wire.split()[4].decode()))
@@ -590,39 +591,6 @@ def test_the_dialogue_is_that_of_the_published_emulator_byte_for_byte(folder):
     ]
 
 
-def test_one_session_serves_connection_after_connection(folder):
-    async def work(server, where):
-        reader = RacsReader(where, "key1", sen="key1.com")
-        assert reader.name.endswith("/key1")
-        for _ in range(2):
-            connection = await reader.connect()
-            assert (await connection.transmit(SELECT)).status == 0x9000
-            await connection.reset()
-            await connection.close()
-            await connection.close()
-        await reader.close()
-        return server.sessions, server.twin.elements[0].log, connection.atr
-
-    sessions, log, atr = run(work, folder)
-    one = ["on", "00A4040006010203040500", "reset", "off"]
-    assert (sessions, log) == (1, one + one)
-    assert atr == bytes.fromhex("3B08") + b"key1.com"
-
-
-def test_a_session_the_server_ended_meanwhile_is_opened_again(folder):
-    async def work(server, where):
-        reader = RacsReader(where, "key1")
-        await (await reader.connect()).close()
-        server.cut()
-        connection = await reader.connect()
-        assert (await connection.transmit(SELECT)).status == 0x9000
-        await connection.close()
-        await reader.close()
-        return server.sessions
-
-    assert run(work, folder) == 2
-
-
 def test_a_session_that_ends_under_a_connection_is_a_card_removed(folder):
     async def work(server, where):
         reader = RacsReader(where, "key1")
@@ -633,70 +601,100 @@ def test_a_session_that_ends_under_a_connection_is_a_card_removed(folder):
         await connection.close()
         connection = await reader.connect()
         await connection.close()
-        await reader.close()
 
     run(work, folder)
 
 
 def test_a_reader_whose_farewell_was_cancelled_can_be_used_again(folder):
-    async def work(_, where):
-        reader = RacsReader(where, "key1")
+    async def work(server, where):
+        reader = RacsReader(where, "key1", pool=RacsPool(where))
         connection = await reader.connect()
         sent = asyncio.Event()
-        reader._link._writer.write = lambda _: sent.set()
+        connection._pooled.link._writer.write = lambda _: sent.set()
         task = asyncio.create_task(connection.close())
         await sent.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await server.until(lambda: server.twin.elements[0].holder is None)
         await (await reader.connect()).close()
-        await reader.close()
+        return server.sessions
 
-    run(work, folder)
+    assert run(work, folder) == 2
 
 
-def test_a_connection_of_before_leaves_the_next_one_alone(folder):
+def test_the_reset_keeps_the_power_on_where_the_server_can_do_that(folder):
     async def work(server, where):
-        reader = RacsReader(where, "key1")
-        old = await reader.connect()
-        await reader.close()
-        new = await reader.connect()
-        with pytest.raises(TransportError, match="closed"):
-            await old.transmit(SELECT)
-        await old.close()
-        assert server.twin.elements[0].log[-1] == "on"
-        assert (await new.transmit(SELECT)).status == 0x9000
-        await new.close()
-        await reader.close()
+        connection = await RacsReader(where, "key1", sen="key1.com").connect()
+        assert await connection.reset() == bytes.fromhex("3B08") + b"key1.com"
+        await connection.close()
+        return server.twin.elements[0].log
 
-    run(work, folder)
+    assert run(work, folder) == ["on", "warm", "off"]
 
 
 def test_an_element_in_use_and_one_that_is_unknown_are_told_apart(folder):
     async def work(_, where):
         first, second = RacsReader(where, "key1"), RacsReader(where, "key1")
         connection = await first.connect()
-        with pytest.raises(RacsRefusedError, match="-708") as in_use:
+        with pytest.raises(CardBusyError, match="in use over there: -708") as in_use:
             await second.connect()
-        with pytest.raises(RacsRefusedError, match="-408") as unknown:
-            await RacsReader(where, "key9", keeps_session=False).connect()
-        with pytest.raises(TransportError, match="held by another connection"):
+        with pytest.raises(NoCardError, match="no such element over there: -408") as unknown:
+            await RacsReader(where, "key9").connect()
+        with pytest.raises(CardBusyError):
             await first.connect()
         await connection.close()
         await (await second.connect()).close()
-        await first.close()
-        await second.close()
-        return in_use.value, unknown.value
+        return in_use.value.hint, unknown.value.hint
 
     in_use, unknown = run(work, folder)
-    assert (in_use.status.event_class, unknown.status.event_class) == (7, 4)
-    assert "another session" in in_use.hint
-    assert "iose racs list" in unknown.hint
+    assert "another session" in in_use
+    assert "iose racs list" in unknown
+
+
+def test_an_element_that_does_not_start_is_no_card(folder):
+    async def work(_, where):
+        with pytest.raises(NoCardError, match="does not start: -908"):
+            await RacsReader(where, "key1").connect()
+
+    run(work, folder, element(is_broken=True))
+
+
+def test_an_element_that_breaks_over_there_is_a_card_removed_and_has_been_let_go(folder):
+    async def work(server, where):
+        reader = RacsReader(where, "key1")
+        connection = await reader.connect()
+        await connection.transmit(SELECT)
+        one = server.twin.elements[0]
+        one.is_broken = True
+        with pytest.raises(CardRemovedError, match="does not answer over there: -806"):
+            await connection.transmit(SELECT)
+        await server.until(lambda: one.holder is None)
+        await connection.close()
+        one.is_broken = False
+        await (await reader.connect()).close()
+
+    run(work, folder, element())
+
+
+def test_an_element_that_was_taken_away_is_not_powered_off_under_its_new_holder(folder):
+    async def work(server, where):
+        mine = await RacsReader(where, "key1").connect()
+        await mine.transmit(SELECT)
+        server.twin.elements[0].power("off", None)  # by a SHUTDOWN of somebody else
+        other = await RacsReader(where, "key1").connect()
+        with pytest.raises(TransportError, match="-706"):
+            await mine.transmit(SELECT)
+        await mine.close()
+        assert (await other.transmit(SELECT)).status == 0x9000
+        await other.close()
+
+    run(work, folder)
 
 
 def test_a_refused_command_leaves_the_session(folder):
     async def work(_, where):
-        reader = RacsReader(where, "key1", keeps_session=False)
+        reader = RacsReader(where, "key1")
         connection = await reader.connect()
         with pytest.raises(RacsRefusedError, match="-706"):
             await connection.transmit_raw(bytes.fromhex("008B000004"))
@@ -717,7 +715,7 @@ def test_the_server_fetches_the_rest_of_an_answer_where_it_can(folder, sw1, is_l
     ask = CommandApdu(0, 0xCA, 1, 0x2C)  # 300 bytes
 
     async def work(server, where):
-        reader = RacsReader(where, "key1", keeps_session=False)
+        reader = RacsReader(where, "key1")
         connection = await reader.connect()
         plan = [BatchStep(SELECT), BatchStep(ask), BatchStep(ask)]
         responses = await connection.transmit_batch(plan)
@@ -742,7 +740,7 @@ def test_a_batch_stops_at_the_first_unexpected_status(folder):
     unknown = CommandApdu(0, 0xEE, 0, 0)
 
     async def work(_, where):
-        reader = RacsReader(where, "key1", keeps_session=False)
+        reader = RacsReader(where, "key1")
         connection = await reader.connect()
         plan = [BatchStep(SELECT), BatchStep(unknown, None), BatchStep(unknown), BatchStep(SELECT)]
         responses = await connection.transmit_batch(plan)
@@ -756,7 +754,7 @@ def test_a_long_answer_is_had_from_the_published_server_too(folder):
     card = ChunkCard(chunk=250)
 
     async def work(_, where):
-        reader = RacsReader(where, "key1", keeps_session=False)
+        reader = RacsReader(where, "key1")
         connection = await reader.connect()
         plan = [BatchStep(SELECT), BatchStep(CommandApdu(0, 0xCA, 0x13, 0x88))]  # 5000 bytes
         responses = await connection.transmit_batch(plan)
@@ -768,7 +766,7 @@ def test_a_long_answer_is_had_from_the_published_server_too(folder):
 
 def test_a_rest_on_another_channel_is_fetched_there(folder):
     async def work(server, where):
-        reader = RacsReader(where, "key1", keeps_session=False)
+        reader = RacsReader(where, "key1")
         connection = await reader.connect()
         await connection.transmit_batch([BatchStep(dataclasses.replace(SELECT, cla=1))])
         await connection.close()
@@ -784,7 +782,7 @@ def test_an_answer_that_is_none_ends_the_connection(folder, answer):
     card.process = lambda _: answer
 
     async def work(_, where):
-        reader = RacsReader(where, "key1", keeps_session=False)
+        reader = RacsReader(where, "key1")
         connection = await reader.connect()
         with pytest.raises(CardRemovedError):
             await connection.transmit(SELECT)
@@ -798,7 +796,7 @@ def test_a_card_that_never_ends_its_answer_is_given_up(folder):
     card.process = lambda _: b"\x61\x01"
 
     async def work(_, where):
-        reader = RacsReader(where, "key1", keeps_session=False)
+        reader = RacsReader(where, "key1")
         connection = await reader.connect()
         with pytest.raises(TransportError, match="does not end"):
             await connection.transmit_batch([BatchStep(SELECT)])
