@@ -71,11 +71,13 @@ from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.iso7816.atr import Atr
 from iose.iso7816.batch import ApduLimits
 from iose.iso7816.status import StatusWordError
+from iose.iso7816.t0 import T0Interface
 from iose.iso7816.tlv import Tlv
 from iose.protocols import attestation, host_frames
 from iose.protocols.attestation import SignedStatement, Statement
 from iose.protocols.racs import racsl
 from iose.protocols.racs.errors import RacsPeerError
+from iose.protocols.vpcd import DriverStream
 from iose.runtime.audit_chain import (
     Head,
     decode_head,
@@ -209,6 +211,16 @@ def _relay(data: bytes) -> None:
             # what the client sends is fed back as the element's answers
             bridge.receive_responses([ResponseApdu.decode(data[:40] + b"\x90\x00")] * len(batch))
         bridge.data_to_send()
+
+
+def _drive(data: bytes) -> None:
+    """Feed a virtual reader's card, T=0 at its contacts; the element answers with what came."""
+    stream, interface = DriverStream(), T0Interface()
+    for start in range(0, len(data), 11):
+        stream.receive_data(data[start : start + 11])
+        while (message := stream.next_message()) is not None:
+            if isinstance(message, bytes) and interface.receive_command(message) is None:
+                interface.receive_response(message, data[:40] + b"\x90\x00")
 
 
 def _frames(data: bytes) -> None:
@@ -933,6 +945,12 @@ TARGETS: dict[str, Target] = {
             "bridge/stream.py StreamBridge.receive_data",
             "bridge/stream.py StreamBridge.receive_responses",
         ),
+    ),
+    "driver of a virtual reader": Target(
+        _drive,
+        (DecodeError,),
+        _hex("000104000101000500B0000010000700D6000002ABCD000500C0000003000102"),
+        ("protocols/vpcd.py DriverStream.receive_data",),
     ),
     # --- between our processes
     "frames": Target(

@@ -28,6 +28,8 @@ CAPABILITIES_TAG: Final = 0x7
 THIRD_CAPABILITY: Final = 2
 EXTENDED_FIELDS: Final = 0x40
 TD_PRESENT: Final = 0x8
+T1_IFSC: Final = 0xFE  # ISO/IEC 7816-3 §11.4.2: blocks of up to 254 bytes
+T1_WAITING: Final = 0x45  # ISO/IEC 7816-3 §11.4.3: BWI 4, about 1.6 s; CWI 5
 _SE_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
 
 
@@ -89,6 +91,18 @@ class Atr:
         """Return the plainest answer of a card: ``3B 0n …`` for T=0, with TD1 and TCK for T=1."""
         groups = () if protocol is TransmissionProtocol.T0 else (InterfaceGroup(protocol=protocol),)
         return cls(historical_bytes, groups)
+
+    @classmethod
+    def for_contacts(cls, historical_bytes: bytes, protocol: TransmissionProtocol) -> "Atr":
+        """Return what cards on the market answer: ``3B 0n …``; for T=1 ``3B 8n 81 31 FE 45 …``.
+
+        A reader of T=1 then sends the longest blocks there are, where the plainest answer stands
+        for 32 bytes (ISO/IEC 7816-3 §11.4.2).
+        """
+        if protocol is TransmissionProtocol.T0:
+            return cls(historical_bytes)
+        announced = InterfaceGroup(protocol=protocol)  # TD1; and TD2, for what is special to T=1
+        return cls(historical_bytes, (announced, announced, InterfaceGroup(T1_IFSC, T1_WAITING)))
 
     @classmethod
     def decode(cls, data: bytes) -> "Atr":

@@ -6,7 +6,8 @@ process of their own here, too.
 """
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,21 @@ class LocalReader:
             IoseError: The host did not start.
         """
         async with AsyncExitStack() as stack:
-            holding = hold_folder(self.folder, self.passphrase, wait_s=BUSY_WAIT_S, is_patient=True)
+            link = await stack.enter_async_context(self.opened())
+            connection = LocalConnection(link, await link.channel(), self.seid)
+            connection.keep(stack.pop_all())
+            return connection
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[ElementHostLink]:
+        """Hold the folder and run a host for many connections to the element, one at a time.
+
+        Raises:
+            ConfigurationError: The folder is held by somebody else, or does not open.
+            IoseError: The host did not start.
+        """
+        holding = hold_folder(self.folder, self.passphrase, wait_s=BUSY_WAIT_S, is_patient=True)
+        async with AsyncExitStack() as stack:
             held = stack.enter_context(holding)
             log = LogSettings(level="warning", format="text")  # for who sits at a terminal
             crew = HostCrew(held, NodeConfig(log=log, hosts=1), is_serving=True)
@@ -65,9 +80,7 @@ class LocalReader:
             stack.push_async_callback(link.stop)
             await link.start()
             await link.refresh()
-            connection = LocalConnection(link, await link.channel(), self.seid)
-            connection.keep(stack.pop_all())
-            return connection
+            yield link
 
 
 class LocalConnection(HostConnection):

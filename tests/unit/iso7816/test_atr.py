@@ -41,6 +41,20 @@ def test_a_card_answers_plainly_for_each_protocol():
     assert Atr.for_card(b"ab", TransmissionProtocol.T1).encode() == b"\x3b\x82\x01ab\x80"
 
 
+@pytest.mark.parametrize(
+    ("protocol", "wire"),
+    [
+        (TransmissionProtocol.T0, "3B086B6579312E636F6D"),
+        (TransmissionProtocol.T1, "3B888131FE456B6579312E636F6D8A"),
+    ],
+)
+def test_a_card_for_readers_of_others_keeps_its_name_with_each_protocol(protocol, wire):
+    atr = Atr.for_contacts(b"key1.com", protocol)
+    assert atr.encode().hex().upper() == wire
+    assert Atr.decode(atr.encode()) == atr
+    assert (atr.se_name, set(atr.protocols)) == ("key1.com", {protocol})
+
+
 @pytest.mark.parametrize("position", range(1, 13))
 def test_one_bit_off_is_refused(position: int):
     wire = bytearray(bytes.fromhex("3B8880016B6579312E636F6D00"))
