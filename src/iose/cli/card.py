@@ -46,7 +46,10 @@ app = typer.Typer(
 
 
 TargetArgument = Annotated[
-    str, typer.Argument(help="SEN or SEID of an element, or racs://HOST:PORT/SEID.")
+    str,
+    typer.Argument(
+        help="SEN or SEID of an element, racs://HOST:PORT/SEID, pcsc:READER, or reader:SEID."
+    ),
 ]
 NameArgument = Annotated[str, typer.Argument(help="AID in hex digits, tls-se or tls-im.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

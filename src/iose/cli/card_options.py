@@ -37,6 +37,7 @@ from iose.runtime.elements.names import check_unique_sen
 from iose.runtime.entropy import OsRng
 from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.local_reader import LocalReader, find_local
+from iose.runtime.readers.targets import OpenedReader, find_reader, is_reader_target
 from iose.transport.racs_client import RacsReader
 
 OTHERS_MAY_READ: Final = 0o044
@@ -67,6 +68,9 @@ RetryOption = Annotated[
 DomainOption = Annotated[
     str | None, typer.Option("--isd", help="AID of the issuer security domain; else looked for.")
 ]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Configuration whose readers reader:SEID is of.")
+]
 _OPTIONS: Final = (
     ("keys", KeysOption, None),
     ("demo_keys", DemoKeysOption, False),
@@ -74,6 +78,7 @@ _OPTIONS: Final = (
     ("diversify", DiversifyOption, Diversification.NONE),
     ("retry_keys", RetryOption, False),
     ("isd", DomainOption, None),
+    ("config", ConfigOption, None),
     ("data", DataOption, None),
     ("server", ServerOption, None),
     ("pki", PkiOption, None),
@@ -82,7 +87,7 @@ _OPTIONS: Final = (
 )
 
 
-CardReader = LocalReader | RacsReader
+CardReader = LocalReader | RacsReader | OpenedReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ class CardOptions:
     diversify: Diversification
     retry_keys: bool
     isd: str | None
+    config: Path | None
     data: Path | None
     server: str | None
     pki: Path | None
@@ -102,13 +108,20 @@ class CardOptions:
     is_legacy: bool
 
     def reader(self, target: str) -> CardReader:
-        """Return the reader that holds the card: of a server, or of a folder without a node.
+        """Return what holds the card: a server, a folder without a node, or a reader without one.
 
         Raises:
             ConfigurationError: The target or the server is not named as it must be.
             ControlError: There is neither a node nor a data folder.
-            TransportError: The server is not there, refuses us, or has no such element.
+            TransportError: The server or the reader is not there, refuses us, or has no such
+                element.
         """
+        if is_reader_target(target):
+            if self.server is not None or self.pki is not None:
+                raise ConfigurationError(f"{target!r} is on this machine; --server is not for it")
+            return find_reader(target, self.config)
+        if self.config is not None:
+            raise ConfigurationError("--config is for targets such as reader:SEID")
         try:
             return open_reader(
                 target,
@@ -128,12 +141,15 @@ class CardOptions:
     def check_sen(self, reader: CardReader, sen: str) -> None:
         """Check that no TLS server of the reader's server or folder has this name.
 
-        Of a server that is not the local node, only elements that we may see are known.
+        Of a reader of this machine no others are known; of a server that is not the local node,
+        only elements that we may see are.
 
         Raises:
             ConfigurationError: One has.
             TransportError: The server is not there, or refuses us.
         """
+        if isinstance(reader, OpenedReader):
+            return  # who will serve it, and what else, is not known yet
         taken = reader.sens if isinstance(reader, LocalReader) else served_names(reader, self.data)
         check_unique_sen(sen, taken, hint=SENS_HINT)
 

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One element behind a reader of this machine, opened without a node: ``pcsc:…`` or ``reader:…``.
+
+The bank runs while it is looked at and while a connection lasts, so that nothing is kept from
+others in between. The element is met as a node meets it: its SEID, its limits, its resets.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from iose.runtime.config import load_config
+from iose.runtime.errors import ConfigurationError
+from iose.runtime.readers.banks import make_bank
+from iose.runtime.readers.settings import PcscSettings, ReaderSettings
+from iose.transport.bank import ReaderBank, Slot, SlotState
+from iose.transport.base import ApduLimits, Connection, Reader
+from iose.transport.errors import CardBusyError, NoCardError, NoReaderError, TransportError
+from iose.transport.health import WatchedConnection, WatchedReader
+
+PCSC: Final = "pcsc:"
+CONFIGURED: Final = "reader:"
+USABLE: Final = frozenset({SlotState.READY, SlotState.BUSY})
+BUSY_HINT: Final = (
+    "end the program that uses it; where a node serves it, name its SEN or SEID instead, or stop "
+    "the node: iose node stop"
+)
+LIST_HINT: Final = "see what there is: iose reader list"
+
+
+def is_reader_target(target: str) -> bool:
+    """Return whether a target names a reader of this machine, not an element of a server."""
+    return target.lower().startswith((PCSC, CONFIGURED))
+
+
+def find_reader(target: str, config_path: Path | None = None) -> "OpenedReader":
+    """Return the reader of one element; it was looked at, and is not connected yet.
+
+    Not for use inside a running event loop.
+
+    Args:
+        target: ``pcsc:NAME`` with part of the name of a PC/SC reader, ``pcsc:`` where one card is
+            to be found at all, or ``reader:SEID``, an element of a configuration's readers.
+        config_path: That configuration.
+
+    Raises:
+        ConfigurationError: The target is none of these, or there are several such elements.
+        NoReaderError: There is no such reader.
+        TransportError: There is no card, or it does not work.
+    """
+    name = target.partition(":")[2]
+    if target.lower().startswith(PCSC):
+        if config_path is not None:
+            raise ConfigurationError(
+                f"a configuration says nothing of {target!r}", hint="name an element: reader:SEID"
+            )
+        places = asyncio.run(_look([PcscSettings("pcsc")], Path()))
+        wanted = [place for place in places if name.lower() in place.name.lower()]
+        exact = [place for place in wanted if place.name == name]
+        return _only(target, exact or wanted, places)
+    if not is_reader_target(target) or config_path is None or not name:
+        raise ConfigurationError(
+            f"{target!r} names no reader",
+            hint="write pcsc:NAME for a PC/SC reader, or reader:SEID with --config FILE",
+        )
+    config = load_config(config_path)
+    places = asyncio.run(_look(config.readers, config.folder))
+    return _only(target, [place for place in places if place.seid == name], places)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedReader:
+    """A slot of a bank that runs only as long as a connection does.
+
+    Attributes:
+        settings: The bank's table.
+        folder: From where its relative paths lead.
+        slot: The slot as it was seen.
+    """
+
+    settings: ReaderSettings
+    folder: Path
+    slot: Slot
+
+    @property
+    def name(self) -> str:
+        """Name of the reader."""
+        return self.slot.name
+
+    @property
+    def seid(self) -> str:
+        """What the element is called on a node with this table."""
+        return seid_of(self.slot, self.settings)
+
+    @property
+    def limits(self) -> ApduLimits:
+        """What the element takes at a time."""
+        return limits_of(self.slot, self.settings)
+
+    async def connect(self) -> "OpenedConnection":
+        """Run the bank, power the card up and return a connection to it.
+
+        Raises:
+            CardBusyError: Another program uses it.
+            TransportError: There is no reader, no card, or no answer.
+        """
+        async with AsyncExitStack() as stack:
+            bank = make_bank(self.settings, self.folder)
+            stack.push_async_callback(bank.stop)
+            await bank.start(_ignore)
+            slot = next((one for one in bank.slots if one.name == self.name), None)
+            reader = _usable(self.name, slot)
+            try:
+                inner = await reader.connect()
+            except CardBusyError as error:
+                if not isinstance(self.settings, PcscSettings):
+                    raise
+                raise CardBusyError(
+                    self.name, "another program uses the card", hint=BUSY_HINT
+                ) from error
+            watched = WatchedReader(self.name)
+            watched.limits = self.limits
+            watched.has_warm_reset = self.settings.warm_reset is not False
+            return OpenedConnection(watched, reader, inner, stack.pop_all())
+
+
+class OpenedConnection(WatchedConnection):
+    """A connection whose end is the end of its bank, too."""
+
+    def __init__(
+        self, watched: WatchedReader, reader: Reader, inner: Connection, kept: AsyncExitStack
+    ) -> None:
+        super().__init__(watched, reader, inner)
+        self._kept = kept
+
+    async def close(self) -> None:
+        """Power the card off, and stop the bank."""
+        await super().close()
+        await self._kept.aclose()
+
+
+def seid_of(slot: Slot, settings: ReaderSettings) -> str:
+    """Return what an element is called: by the operator, else by its bank."""
+    for key in (slot.name, *slot.keys, slot.seid):
+        if key in settings.seids:
+            return settings.seids[key]
+    return slot.seid
+
+
+def limits_of(slot: Slot, settings: ReaderSettings) -> ApduLimits:
+    """Return what an element takes at a time: by the operator, else by the wire, else as usual."""
+    known = slot.limits or (ApduLimits() if slot.reader is None else slot.reader.limits)
+    if settings.max_record is not None:
+        known = replace(known, max_record=settings.max_record)
+    if settings.chunk_size is not None:
+        known = replace(known, chunk_size=settings.chunk_size)
+    return known
+
+
+async def _look(tables: Sequence[ReaderSettings], folder: Path) -> list[OpenedReader]:
+    """Return every slot of all tables, as it is now; the banks run no more."""
+    banks = [(table, make_bank(table, folder)) for table in tables]
+    try:
+        await asyncio.gather(*(bank.start(_ignore) for _, bank in banks))
+        return [OpenedReader(*one) for one in _slots(banks, folder)]
+    finally:
+        await asyncio.gather(*(bank.stop() for _, bank in banks))
+
+
+def _slots(
+    banks: Sequence[tuple[ReaderSettings, ReaderBank]], folder: Path
+) -> Iterator[tuple[ReaderSettings, Path, Slot]]:
+    for table, bank in banks:
+        for slot in bank.slots:
+            yield table, folder, slot
+
+
+def _only(
+    target: str, wanted: Sequence[OpenedReader], places: Sequence[OpenedReader]
+) -> OpenedReader:
+    """Return the one that has a card.
+
+    Raises:
+        ConfigurationError: There are several.
+        NoReaderError: There is none.
+        TransportError: There is one that cannot be used now.
+    """
+    usable = [place for place in wanted if place.slot.state in USABLE]
+    if len(usable) > 1:
+        names = ", ".join(place.name for place in usable)
+        raise ConfigurationError(
+            f"{target!r} may be any of {names}", hint="write more of the name of one of them"
+        )
+    if usable:
+        return usable[0]
+    for place in wanted or places:  # the fault of a whole bank stands in one slot
+        if place.slot.fault or wanted:
+            _usable(place.name, place.slot)
+    raise NoReaderError(target, "there is no such reader", hint=LIST_HINT)
+
+
+def _usable(name: str, slot: Slot | None) -> Reader:
+    """Return the reader of a slot.
+
+    Raises:
+        NoReaderError: It is not there.
+        NoCardError: There is no card in it.
+        TransportError: It does not work; the message says why.
+    """
+    if slot is not None and slot.state in USABLE and slot.reader is not None:
+        return slot.reader
+    if slot is None or slot.state is SlotState.ABSENT:
+        fault = "" if slot is None else slot.fault
+        hint = "" if slot is None else slot.hint
+        raise NoReaderError(name, fault or "the reader is not there", hint=hint or LIST_HINT)
+    if slot.state is SlotState.EMPTY:
+        raise NoCardError(name, slot.fault or "there is no card", hint=slot.hint or "put one in")
+    raise TransportError(name, slot.fault or "it does not work", hint=slot.hint or LIST_HINT)
+
+
+def _ignore() -> None:
+    """Do nothing: what changes meanwhile is seen when it is used."""

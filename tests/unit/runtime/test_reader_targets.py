@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A reader of this machine by its name: the one that is meant, or why there is none."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from iose.iso7816.apdu import CommandApdu
+from iose.runtime.errors import ConfigurationError
+from iose.runtime.readers import targets
+from iose.runtime.readers.targets import find_reader
+from iose.transport.bank import Slot, SlotState
+from iose.transport.errors import CardBusyError, NoCardError, NoReaderError, TransportError
+from tests.support.scripted_bank import ScriptedBank, ready_slot
+
+EMPTY = Slot("Acme Two", "", SlotState.EMPTY)
+GONE = Slot("PC/SC", "", SlotState.ABSENT, fault="pcscd does not run", hint="start it")
+FAULTY = Slot("Acme Bad", "", SlotState.FAULT, fault="garbage", hint="clean its contacts")
+
+
+@pytest.fixture
+def bank(monkeypatch):
+    """Give a bank with two readers, in the place of any that is made."""
+    bank = ScriptedBank(ready_slot("Acme One"), ready_slot("Best One"), EMPTY)
+    monkeypatch.setattr(targets, "make_bank", bank.make)
+    return bank
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Give a configuration with a reader whose element has a SEID of the operator's."""
+    file = tmp_path / "node.toml"
+    file.write_text(
+        f'data = "{tmp_path}"\n[[readers]]\ntype = "sim-array"\naddress = "a:1"\n'
+        'seids = { "Acme One" = "door-1", 77 = "door-2" }\n'
+        "max_record = 700\nchunk_size = 255\nwarm_reset = false\n"
+    )
+    return file
+
+
+@pytest.mark.parametrize("target", ["pcsc:acme", "PCSC:Acme One", "pcsc:me O"])
+def test_a_part_of_a_name_is_enough(bank, target):
+    reader = find_reader(target)
+    assert (reader.name, reader.seid) == ("Acme One", "pcsc-Acme One")
+    assert bank.running == 0
+    assert bank.made_of[0].type == "pcsc"
+
+
+def test_the_only_card_needs_no_name(bank):
+    bank.slots = bank.slots[1:]
+    assert find_reader("pcsc:").name == "Best One"
+
+
+@pytest.mark.parametrize("target", ["pcsc:", "pcsc:one"])
+def test_one_of_several_is_not_chosen(bank, target):
+    with pytest.raises(ConfigurationError, match="any of Acme One, Best One"):
+        find_reader(target)
+    assert bank.running == 0
+
+
+def test_a_whole_name_is_meant_before_a_part_of_another(bank):
+    bank.slots = (ready_slot("Acme"), ready_slot("Acme 2"))
+    assert find_reader("pcsc:Acme").name == "Acme"
+
+
+@pytest.mark.parametrize(
+    ("slots", "target", "error", "message"),
+    [
+        ((EMPTY,), "pcsc:two", NoCardError, "no card"),
+        ((EMPTY,), "pcsc:other", NoReaderError, "no such reader"),
+        ((), "pcsc:", NoReaderError, "no such reader"),
+        ((GONE,), "pcsc:acme", NoReaderError, "pcscd does not run"),
+        ((FAULTY,), "pcsc:bad", TransportError, "garbage"),
+        ((FAULTY, ready_slot("a")), "pcsc:bad", TransportError, "garbage"),
+    ],
+    ids=["empty", "other", "none", "service", "fault", "other-works"],
+)
+def test_what_cannot_be_used_says_why(bank, slots, target, error, message):
+    bank.slots = slots
+    with pytest.raises(error, match=message) as caught:
+        find_reader(target)
+    assert caught.value.hint
+    assert bank.running == 0
+
+
+def test_an_element_of_a_configuration_is_found_by_its_seid(bank, config):
+    bank.slots = (*bank.slots, ready_slot("Third", keys=("5", "77")))
+    reader = find_reader("reader:door-1", config)
+    assert (reader.name, reader.seid) == ("Acme One", "door-1")
+    assert (reader.limits.max_record, reader.limits.chunk_size) == (700, 255)
+    assert find_reader("reader:door-2", config).name == "Third"
+    with pytest.raises(NoReaderError, match="no such reader"):
+        find_reader("reader:door-3", config)
+
+
+@pytest.mark.parametrize("target", ["reader:", "reader:door-1", "pcsc", "racs:x"])
+def test_a_target_that_names_no_reader_is_refused(target):
+    with pytest.raises(ConfigurationError, match="names no reader"):
+        find_reader(target)
+
+
+def test_a_configuration_is_for_its_own_readers(bank, config):
+    with pytest.raises(ConfigurationError):
+        find_reader("pcsc:acme", config)
+    assert bank.made_of == []
+
+
+def test_the_bank_runs_as_long_as_the_connection(bank):
+    reader = find_reader("pcsc:acme")
+    element = bank.slots[0].reader.element
+
+    async def work() -> None:
+        connection = await reader.connect()
+        assert bank.running == 1
+        answer = await connection.transmit(CommandApdu.decode(bytes.fromhex("00D8000000")))
+        assert answer.status == 0x9000
+        await connection.reset()
+        await connection.close()
+        assert bank.running == 0
+
+    asyncio.run(work())
+    assert element.power == ["on", "reset", "off"]
+
+
+def test_power_is_cut_where_a_warm_reset_is_not_wanted(bank, config):
+    reader = find_reader("reader:door-1", config)
+
+    async def work() -> None:
+        connection = await reader.connect()
+        await connection.reset()
+        await connection.close()
+
+    asyncio.run(work())
+    assert bank.slots[0].reader.element.power == ["on", "off", "on", "off"]
+
+
+@pytest.mark.parametrize("state", [SlotState.EMPTY, SlotState.ABSENT, None])
+def test_a_card_that_went_away_meanwhile_is_not_there(bank, state):
+    reader = find_reader("pcsc:acme")
+    bank.slots = () if state is None else (replace(bank.slots[0], state=state, reader=None),)
+    with pytest.raises(NoCardError if state is SlotState.EMPTY else NoReaderError):
+        asyncio.run(reader.connect())
+    assert bank.running == 0
+
+
+def test_a_card_in_use_says_whose_it_may_be(bank):
+    reader = find_reader("pcsc:acme")
+    bank.slots[0].reader.element.faults = [CardBusyError("Acme One", "sharing violation")]
+    with pytest.raises(CardBusyError, match="another program") as caught:
+        asyncio.run(reader.connect())
+    assert "iose node stop" in caught.value.hint
+    assert bank.running == 0
+
+
+def test_another_system_that_holds_an_element_is_told_as_it_is(bank, config):
+    reader = find_reader("reader:door-1", config)
+    bank.slots[0].reader.element.faults = [CardBusyError("Acme One", "held by racs")]
+    with pytest.raises(CardBusyError, match="held by racs"):
+        asyncio.run(reader.connect())
