@@ -73,7 +73,7 @@ from iose.iso7816.batch import ApduLimits
 from iose.iso7816.status import StatusWordError
 from iose.iso7816.t0 import T0Interface
 from iose.iso7816.tlv import Tlv
-from iose.protocols import attestation, host_frames
+from iose.protocols import attestation, host_frames, sim_array
 from iose.protocols.attestation import SignedStatement, Statement
 from iose.protocols.racs import racsl
 from iose.protocols.racs.errors import RacsPeerError
@@ -1128,6 +1128,18 @@ TARGETS: dict[str, Target] = {
         ("protocols/racs/response.py ResponseParser.receive_data",),
     ),
     "RACS script": Target(racs_client.read_requests, (DecodeError,), racs_client.SCRIPTS, ()),
+    "SIM array reply": Target(
+        sim_array.decode_reply,
+        (DecodeError,),
+        (b"000 9000", b"000 3B0A6B65793730312E636F6D", b"000 *FF00*2D61629000", b"105 no card"),
+        ("protocols/sim_array.py decode_reply",),
+    ),
+    "SIM array contents": Target(
+        sim_array.decode_content,
+        (DecodeError,),
+        (b"000 701:8:B8:0.801:3:E:1", b"000 ", b"000.101:32:80000001:0"),
+        ("protocols/sim_array.py decode_content",),
+    ),
     "RACS Lite": Target(
         lambda data: [racsl.decode_command(line) for line in racsl.RacslLines().receive_data(data)],
         (RacsPeerError,),

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 Order = dict[str, Any]
-OnOrder = Callable[[Order], Awaitable[None] | None]
+OnOrder = Callable[[Order], Awaitable[Order | None] | Order | None]
 
 
 class Faults:
@@ -16,10 +16,12 @@ class Faults:
 
     Attributes:
         order: The last order, with what else it says; empty when there is no fault.
+        taken: The order whose fault ``take`` returned last.
     """
 
     def __init__(self) -> None:
         self.order: Order = {}
+        self.taken: Order = {}
         self._left: int | None = None
 
     def give(self, order: Order) -> None:
@@ -41,6 +43,7 @@ class Faults:
         kind = self.kind
         if any(self.order.get(name, value) != value for name, value in subject.items()):
             return None
+        self.taken = self.order
         if kind is not None and self._left is not None:
             self._left -= 1
             if self._left <= 0:
@@ -60,7 +63,7 @@ async def obey(faults: Faults, ready: Order, on_order: OnOrder | None = None) ->
     Args:
         faults: Gets each order.
         ready: Address of the twin, and what else its user needs.
-        on_order: Does at once what an order is about, before it is acknowledged.
+        on_order: Does at once what an order is about, and may say more in its acknowledgement.
     """
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
@@ -73,8 +76,7 @@ async def obey(faults: Faults, ready: Order, on_order: OnOrder | None = None) ->
             order = json.loads(line)
             faults.give(order)
             done = on_order(order) if on_order else None
-            if done is not None:
-                await done
-            report({"ok": True})
+            answer = await done if isinstance(done, Awaitable) else done
+            report({"ok": True, **(answer or {})})
     finally:
         transport.close()
