@@ -9,10 +9,13 @@ import asyncio
 import re
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+Send = Callable[[bytes], None]
+Meddle = Callable[[bytes, bytes, Send], Awaitable[None]]
 
 VERSION = "0.3"
 TOKEN_LIMIT = 10
@@ -66,11 +69,13 @@ class Twin:
         elements: What it hosts.
         users: SEIDs by common name; ``None`` stands for all. A name that is missing sees nothing.
         is_sound_with_split_lines: Whether a line in two records survives; by luck it may.
+        lists_nothing: Whether LIST is empty, as it is for users declared ``all`` (racs.md §10).
     """
 
     elements: list[TwinElement]
     users: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
     is_sound_with_split_lines: bool = False
+    lists_nothing: bool = False
     crashes: list[str] = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -216,7 +221,8 @@ class TwinSession:
         return "002", f"Version {VERSION} is running"
 
     def _do_list(self, _: list[str]) -> tuple[str, str]:
-        return "004", "".join(f"{seid} " for seid in self.twin.visible(self.user))
+        seids = () if self.twin.lists_nothing else self.twin.visible(self.user)
+        return "004", "".join(f"{seid} " for seid in seids)
 
     def _do_echo(self, rest: list[str]) -> tuple[str, str]:
         if not rest:
@@ -330,10 +336,22 @@ class RacsTwin:
         twin: The server's state.
         folder: ``server.pem`` with an RSA key in ``server.key``, and ``ca.pem`` for clients.
         is_modern: Take every version and suite, for tests of clients that ask for them.
+        meddle: Sends an answer in the server's place, or something else, given the request and a
+            way to send.
     """
 
-    def __init__(self, twin: Twin, folder: Path, *, is_modern: bool = False) -> None:
+    def __init__(
+        self,
+        twin: Twin,
+        folder: Path,
+        *,
+        is_modern: bool = False,
+        meddle: Meddle | None = None,
+        port: int = 0,
+    ) -> None:
         self.twin = twin
+        self._meddle = meddle
+        self._given_port = port
         self.sessions = 0
         self.server_names: list[str | None] = []
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -368,7 +386,7 @@ class RacsTwin:
                 await asyncio.sleep(0.001)
 
     async def __aenter__(self) -> "RacsTwin":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._given_port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -390,7 +408,10 @@ class RacsTwin:
             self.sessions += 1
             while record := await records.receive():
                 for answer in session.receive_record(record):
-                    records.send(answer)
+                    if self._meddle is None:
+                        records.send(answer)
+                    else:
+                        await self._meddle(record, answer, records.send)
         except (Closed, OSError):
             pass
         finally:
