@@ -49,6 +49,7 @@ class EndReason(StrEnum):
     ELEMENT_FAILED = "element_failed"
     ELEMENT_UNAVAILABLE = "element_unavailable"
     ELEMENT_DEGRADED = "element_degraded"
+    ELEMENT_REMOVED = "element_removed"
     START_REFUSED = "start_refused"
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"

@@ -8,13 +8,15 @@ comes over its channel, and nothing of the card is imported here.
 import asyncio
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, fields, replace
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
+from iose.bridge.stream import EndReason
 from iose.iso7816.aid import Aid
 from iose.protocols.host_frames import ElementInfo
 from iose.runtime.administration import Administration
@@ -40,20 +42,35 @@ from iose.runtime.folder import DataFolder, socket_address
 from iose.runtime.logs import configure_logs
 from iose.runtime.names import GivenName, KnownElement, NameBook
 from iose.runtime.process import run_child
+from iose.runtime.readers.banks import make_bank
+from iose.runtime.readers.inventory import Gone, ReaderInventory
 from iose.servers.errors import RoutingError
 from iose.servers.front_status import claim_status
 from iose.servers.holders import ElementHolders
 from iose.servers.racs.elements import RacsElement
 from iose.servers.routes import ElementRoute, RoutingTable, start_sequence
 from iose.servers.tls_front import FrontConfig, TlsFront
+from iose.transport.bank import SlotState
+from iose.transport.base import Reader
 from iose.transport.element_host import ElementHostLink
 from iose.transport.errors import TransportError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.node")
 
 
+class ElementSource(Protocol):
+    """An element host, or all readers: elements and the ways to them."""
+
+    @property
+    def elements(self) -> tuple[ElementInfo, ...]:
+        """What there is now."""
+
+    def reader(self, seid: str) -> Reader:
+        """Return the reader of one element."""
+
+
 class Node:
-    """Links to the element hosts, and the TLS front over them.
+    """Links to the element hosts, the readers, and the TLS front over them.
 
     Args:
         listeners: Bound sockets of the front.
@@ -67,6 +84,18 @@ class Node:
         self._holders = ElementHolders()
         self._names: NameBook | None = None
         self._administration: Administration | None = None
+        self._folder = Path()
+        self._readers = ReaderInventory(
+            lambda table: make_bank(table, self._folder),
+            self._holders,
+            overrides=self._find_settings,
+            foreign=self._software_seids,
+            changed=self._readers_changed,
+        )
+        self._reader_ops: dict[str, Callable[[Arguments], Awaitable[Result]]] = {
+            "reader.list": self._list_readers,
+            "reader.refresh": self._refresh_readers,
+        }
 
     def adopt(self, _channel: JsonChannel) -> None:
         """Do nothing: a node tells nothing unasked."""
@@ -85,22 +114,25 @@ class Node:
         match op:
             case "status":
                 return self._status(self._front)
-            case "refresh":
-                return await self._refresh(self._front)
             case "reload":
                 return await self._reload(self._front, arguments)
             case "trust":
                 return await self._trust(read_list({"acts": [], **arguments}, "acts"))
+            case "refresh":
+                await self._refresh(self._front)
             case "drain":
                 await self._drain(self._front)
-                return {}
+            case _ if op in self._reader_ops:
+                return await self._reader_ops[op](arguments)
             case _:
                 raise ConfigurationError(f"unknown operation {op!r}")
+        return {}
 
     async def stop(self) -> None:
         """End what drains no more, and give the hosts up; what was held loses its power."""
         if self._administration is not None:
             await self._administration.stop()
+        await self._readers.stop()
         for link in self._links:
             await link.stop()
 
@@ -110,7 +142,9 @@ class Node:
         for number in range(read_int(arguments, "hosts")):
             path = Path(socket_address(folder.host_socket(number)))
             self._links.append(ElementHostLink(path))
+        self._folder = folder.path
         await asyncio.gather(*map(self._connect, self._links))
+        await self._readers.start(self._config.readers)
         self._names = NameBook(folder.path, self._known_elements, self._names_changed)
         listeners = self._shared_out(read_object(arguments.get("listeners")))
         if self._config.racs is not None:  # refuses before any client is served
@@ -153,7 +187,15 @@ class Node:
         racs = None if self._administration is None else self._administration.snapshot()
         shown = asdict(front.snapshot())
         shown |= {"hosts": self._host_states(), "holders": holders, "administration": racs}
-        return {**shown, "not_served": self._not_served(front.table)}
+        readers = [row for row in self._readers.view() if row["seid"]]
+        return {**shown, "not_served": self._not_served(front.table), "readers": readers}
+
+    async def _list_readers(self, _arguments: Arguments) -> Result:
+        return {"readers": self._readers.view(), "exposed": []}
+
+    async def _refresh_readers(self, arguments: Arguments) -> Result:
+        await self._readers.refresh()
+        return await self._list_readers(arguments)
 
     async def _connect(self, link: ElementHostLink) -> None:
         try:
@@ -165,16 +207,27 @@ class Node:
         self._config = read_config(read_object(arguments.get("config")))
         configure_logs(self._config.log)
 
-    async def _refresh(self, front: TlsFront) -> Result:
+    async def _refresh(self, front: TlsFront) -> None:
         await asyncio.gather(*map(self._look_again, self._links))
+        self._readers.look()  # a software element may have got the SEID of another one
         self._apply(front)
-        return {}
 
     def _apply(self, front: TlsFront) -> None:
         routes = self._routes(front.table)
         front.reload(*without_clashes(routes, self._config.front.default_sen))
         if self._administration is not None:
             self._administration.refresh(self._racs_elements())
+
+    def _readers_changed(self, gone: Gone) -> None:
+        """Serve what is behind readers now; who uses what is gone is told at once (§7)."""
+        if self._front is None:
+            return
+        self._apply(self._front)
+        for seid, state in gone.items():
+            is_broken = state is SlotState.FAULT
+            reason = EndReason.ELEMENT_FAILED if is_broken else EndReason.ELEMENT_REMOVED
+            log.info("element.gone", seid=seid, state=state.value)
+            self._front.end_sessions(seid, reason)
 
     async def _names_changed(self) -> None:
         if self._front is not None:
@@ -200,7 +253,8 @@ class Node:
         await asyncio.gather(*map(self._look_again, self._links))
         table = front.table
         try:
-            front.reload(self._routes(table), self._config.front.default_sen)
+            banks = self._readers.prepare(self._config.readers)
+            front.reload(*self._strict_routes(table))
             if self._administration is not None and self._config.racs is not None:
                 self._administration.reload(self._config.racs, self._racs_elements())
         except (RoutingError, ConfigurationError) as error:
@@ -210,9 +264,18 @@ class Node:
             hint = error.hint or "correct the configuration file"
             raise ConfigurationError(str(error), hint=hint) from error
         front.configure(front_config(self._config))
+        await self._readers.take(banks)
         if self._administration is not None:
             await self._administration.note("RELOAD")
         return {}
+
+    def _strict_routes(self, table: RoutingTable) -> tuple[list[ElementRoute], str | None]:
+        """Return routes and default for a front that refuses clashes; cards may be out."""
+        routes, default = self._routes(table), self._config.front.default_sen
+        is_there = any(default == name for one in routes for name in (one.sen, *one.aliases))
+        if self._config.readers and not is_there:
+            return routes, without_clashes(routes, default)[1]
+        return routes, default
 
     def _routes(self, current: RoutingTable | None) -> list[ElementRoute]:
         """Return a route for each name of an element; who has a name keeps it.
@@ -224,9 +287,9 @@ class Node:
         """
         owners = {route.sen.lower(): route.seid for route in current.routes} if current else {}
         given = {} if self._names is None else self._names.given
-        named = [route for link, info in self._elements() for route in self._own_route(link, info)]
+        named = [route for one, info in self._elements() for route in self._own_route(one, info)]
         named.sort(key=lambda route: route.seid not in given)
-        more = [route for link, info in self._elements() for route in self._more_routes(link, info)]
+        more = [route for one, info in self._elements() for route in self._more_routes(one, info)]
         aliases = {alias.lower(): route.seid for route in named for alias in route.aliases}
         wanted = [*((route, {}) for route in named), *((route, aliases) for route in more)]
         wanted.sort(key=lambda one: owners.get(one[0].sen.lower()) != one[0].seid)
@@ -243,28 +306,29 @@ class Node:
     def _not_served(self, table: RoutingTable) -> list[dict[str, str]]:
         """Return the names of elements and instances that lead somewhere else, or nowhere."""
         lost = []
-        for link, info in self._elements():
-            for route in (*self._own_route(link, info), *self._more_routes(link, info)):
+        for one, info in self._elements():
+            for route in (*self._own_route(one, info), *self._more_routes(one, info)):
                 for sen in (route.sen, *route.aliases):
                     found = table.find(sen)
                     if found is None or (found.seid, found.start) != (route.seid, route.start):
                         lost.append({"seid": route.seid, "sen": sen})
         return lost
 
-    def _own_route(self, link: ElementHostLink, info: ElementInfo) -> Iterator[ElementRoute]:
+    def _own_route(self, source: ElementSource, info: ElementInfo) -> Iterator[ElementRoute]:
         """Give the route of an element's name, if it has one."""
         settings, name = self._settings_of(info), self._name_of(info)
         if settings.is_enabled and name is not None and name.is_served:
-            start = start_sequence(Aid.from_hex(name.aid) if name.aid else None)
-            reader = link.reader(info.seid)
+            aid = name.aid or self._readers.aid(info.seid)
+            start = start_sequence(Aid.from_hex(aid) if aid else None)
+            reader = source.reader(info.seid)
             yield ElementRoute(info.seid, name.sen, reader, settings.aliases, start)
 
-    def _more_routes(self, link: ElementHostLink, info: ElementInfo) -> Iterator[ElementRoute]:
+    def _more_routes(self, source: ElementSource, info: ElementInfo) -> Iterator[ElementRoute]:
         """Give a route for each more instance of an element."""
         for one in info.instances:
             if one.sen and self._settings_of(info).is_enabled:
                 start = start_sequence(Aid(one.aid))
-                yield ElementRoute(info.seid, one.sen, link.reader(info.seid), (), start)
+                yield ElementRoute(info.seid, one.sen, source.reader(info.seid), (), start)
 
     def _name_of(self, info: ElementInfo) -> GivenName | None:
         given = {} if self._names is None else self._names.given
@@ -280,22 +344,28 @@ class Node:
 
     def _racs_elements(self) -> list[RacsElement]:
         found = []
-        for link, info in self._elements():
-            settings, reader = self._settings_of(info), link.reader(info.seid)
+        for source, info in self._elements():
+            settings, reader = self._settings_of(info), source.reader(info.seid)
+            aid = settings.aid.upper() or self._readers.aid(info.seid)
             # rules go by the name of its own: who may rename must not give others rights
-            found.append(
-                RacsElement(info.seid, reader, settings.seids, info.sen, settings.aid.upper())
-            )
+            found.append(RacsElement(info.seid, reader, settings.seids, info.sen, aid))
         return sorted(found, key=lambda one: (one.sen.lower(), one.seid))
 
-    def _elements(self) -> Iterator[tuple[ElementHostLink, ElementInfo]]:
-        for link in self._links:
-            for info in link.elements:
-                yield link, info
+    def _elements(self) -> Iterator[tuple[ElementSource, ElementInfo]]:
+        sources: tuple[ElementSource, ...] = (*self._links, self._readers)
+        for source in sources:
+            for info in source.elements:
+                yield source, info
+
+    def _software_seids(self) -> set[str]:
+        return {info.seid for link in self._links for info in link.elements}
 
     def _settings_of(self, info: ElementInfo) -> ElementSettings:
+        return self._readers.settings(info.seid) or self._find_settings(info.seid, info.sen)
+
+    def _find_settings(self, seid: str, sen: str) -> ElementSettings:
         for name, settings in self._config.element.items():
-            if name == info.seid or name.lower() == info.sen.lower():
+            if name == seid or name.lower() == sen.lower():
                 return settings
         return ElementSettings()
 

@@ -161,6 +161,8 @@ class Supervisor:
             case "stop":
                 self.stop_asked.set()
                 return {"stopping": True}
+            case _ if op.startswith("reader."):
+                return await self._ask_node(op, arguments)
             case _:
                 return await self.depot.handle(op, arguments)
 
@@ -235,6 +237,12 @@ class Supervisor:
                     **read_object(holders.get(record.seid)),
                 }
                 for record in self.depot.sorted_records()
+            ]
+            + [
+                {**_element_status(seid, sen, state, at_front), **read_object(holders.get(seid))}
+                for seid, sen, state in map(
+                    _reader_names, read_list({"readers": [], **front}, "readers")
+                )
             ],
             "sessions": front.get("sessions", []),
             "counters": {name: front.get(name) for name in ("accepted", "opened", "ended")},
@@ -345,6 +353,11 @@ def _child_status(child: Child) -> dict[str, object]:
         "uptime_s": round(child.uptime_s, 1),
         "restarts": child.restarts,
     }
+
+
+def _reader_names(row: object) -> tuple[str, str, str]:
+    found = read_object(row)
+    return read_text(found, "seid"), read_text(found, "sen"), read_text(found, "state")
 
 
 def _element_status(

@@ -18,7 +18,13 @@ from iose.servers.routes import ElementRoute
 from iose.servers.shuttle import shuttle
 from iose.servers.waiting import Wakeup
 from iose.tls.constants import AlertDescription
-from iose.transport.errors import NoReaderError, TransportError, TransportTimeoutError
+from iose.transport.base import Connection
+from iose.transport.errors import (
+    CardBusyError,
+    NoReaderError,
+    TransportError,
+    TransportTimeoutError,
+)
 
 if TYPE_CHECKING:
     from iose.servers.tls_front import TlsFront
@@ -29,6 +35,7 @@ HALF_OPEN_STEP_S: Final = 0.5  # how soon it is seen that others wait
 DRAIN_IDLE_S: Final = 1.0  # silence on an open session, while the front stops
 LINGER_S: Final = 1.0  # for the client to read the last bytes; a reset would take them away
 LINGER_INPUT_LIMIT: Final = 65_536
+BUSY_STEP_S: Final = 0.25  # between two tries of an element that another program holds
 BUSY_ALERT: Final = AlertDescription.INTERNAL_ERROR  # iose-server.md §5.2
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.tls_front")
@@ -68,6 +75,7 @@ class FrontSession(asyncio.Protocol):
         self._timer_at = 0.0
         self._deadline = 0.0
         self._deadline_reason = EndReason.FIRST_RECORD_TIMEOUT
+        self._queue_end = 0.0
         self._handshake_end = 0.0
         self._has_client_closed = False
         self._is_write_blocked = False
@@ -189,6 +197,7 @@ class FrontSession(asyncio.Protocol):
                 self._stop()
                 return
             self.state = SessionState.QUEUED
+            self._queue_end = self._loop.time() + self._config.queue_wait_s
             self._set_deadline(EndReason.QUEUE_TIMEOUT, self._config.queue_wait_s)
             self._task = self._loop.create_task(self._run(self.route))
             self._task.add_done_callback(lambda _: self._close())  # also if it never started
@@ -216,22 +225,49 @@ class FrontSession(asyncio.Protocol):
             lock.release(claim, self._loop.time())
 
     async def _serve(self, route: ElementRoute) -> None:
-        self.state = SessionState.HANDSHAKE
-        self._handshake_end = self._loop.time() + self._config.handshake_s
-        self._limit_silence()
+        self._begin_handshake()
         try:
-            connection = await route.reader.connect()
+            connection = await self._connect(route)
             try:
                 await shuttle(self._bridge, connection, self)
             finally:
                 self.apdus = connection.apdus
                 await connection.close()
-        except NoReaderError as error:
+        except (NoReaderError, CardBusyError) as error:
             self._fail_element(error, EndReason.ELEMENT_UNAVAILABLE)
         except TransportError as error:
             self._fail_element(error, EndReason.ELEMENT_FAILED)
         finally:
             self._judge(route)
+
+    async def _connect(self, route: ElementRoute) -> Connection:
+        """Return a connection; another program that holds the element has its time to let go.
+
+        Raises:
+            TransportError: The element does not start.
+        """
+        while True:
+            try:
+                connection = await route.reader.connect()
+            except CardBusyError:
+                self._wait_in_queue()
+                await asyncio.sleep(BUSY_STEP_S)
+                continue
+            if self.state is SessionState.QUEUED:
+                self._begin_handshake()
+            return connection
+
+    def _begin_handshake(self) -> None:
+        self.state = SessionState.HANDSHAKE
+        self._handshake_end = self._loop.time() + self._config.handshake_s
+        self._limit_silence()
+
+    def _wait_in_queue(self) -> None:
+        """Go on as one that waits: what its place in the queue left of the time is its limit."""
+        if self.state is not SessionState.QUEUED:
+            self.state = SessionState.QUEUED
+            left = self._queue_end - self._loop.time()
+            self._set_deadline(EndReason.QUEUE_TIMEOUT, max(left, 0.0))
 
     def _judge(self, route: ElementRoute) -> None:
         """Note how the element did, however the session ended."""

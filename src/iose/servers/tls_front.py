@@ -191,6 +191,13 @@ class TlsFront:
         self._health = {seid: health for seid, health in self._health.items() if seid in known}
         log.info("front.reloaded", elements=len(known))
 
+    def end_sessions(self, seid: str, reason: EndReason) -> None:
+        """End every session of an element that is gone, those that wait for it included (§7)."""
+        alert = None if reason is EndReason.ELEMENT_REMOVED else BUSY_ALERT
+        for session in list(self._sessions.values()):
+            if session.route is not None and session.route.seid == seid:
+                session.end(reason, alert)
+
     def snapshot(self) -> FrontStatus:
         """Return what the front is doing now."""
         now = self.loop.time()

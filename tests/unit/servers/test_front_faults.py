@@ -9,8 +9,9 @@ import contextlib
 
 import pytest
 
+from iose.bridge.stream import EndReason
 from iose.iso7816.batch import ApduLimits
-from iose.transport.errors import NoReaderError
+from iose.transport.errors import CardBusyError, NoReaderError
 from tests.support.client_hello import client_hello, hello_record
 from tests.support.front import (
     ALERT_BUSY,
@@ -512,3 +513,67 @@ async def test_bug_in_one_session_leaves_the_others_alone():
         assert await rig.ended() == ["internal_error"]
         assert rig.logged("session.fault")[0]["seid"] == "1"
         await assert_serves(rig)
+
+
+# --- elements behind readers ---------------------------------------------------------
+
+
+def busy() -> CardBusyError:
+    return CardBusyError("1", "another program holds the card")
+
+
+async def test_an_element_that_another_program_holds_is_waited_for():
+    async with FrontRig() as rig:
+        rig.readers[0].faults += [busy(), busy()]
+        client = await rig.connect()
+        await client.open()
+        assert await client.call(b"now") == b"now"
+        assert rig.front.snapshot().elements[0].failures == 0
+
+
+async def test_an_element_that_another_program_keeps_is_not_taken_for_broken():
+    async with FrontRig(queue_wait_s=0.05) as rig:
+        for count in range(1, 5):
+            rig.readers[0].faults = [busy() for _ in range(100)]
+            client = await rig.connect()
+            await client.send(hello_record(b"key1.com"))
+            assert await client.rest() == ALERT_BUSY
+            assert await rig.ended(count) == ["queue_timeout"] * count
+        assert not rig.front.snapshot().elements[0].is_degraded
+        rig.readers[0].faults.clear()
+        await assert_serves(rig)
+
+
+async def test_an_element_taken_by_another_program_in_mid_session_is_not_taken_for_broken():
+    async with FrontRig() as rig:
+        client = await rig.connect()
+        await client.open()
+        assert await client.call(b"now") == b"now"
+        rig.readers[0].faults.append(busy())
+        await client.send(record(b"again"))
+        assert await client.rest() == b""
+        assert await rig.ended() == ["element_unavailable"]
+        assert rig.front.snapshot().elements[0].failures == 0
+
+
+@pytest.mark.parametrize("has_spoken", [False, True])
+async def test_sessions_of_an_element_that_is_removed_end_at_once(has_spoken):
+    async with FrontRig() as rig:
+        gate = rig.readers[0].gate = asyncio.Event()
+        holder, waiter = await rig.connect(), await rig.connect()
+        if has_spoken:
+            gate.set()
+            await holder.open()
+        else:
+            await holder.send(hello_record(b"key1.com"))
+        await rig.until(lambda: rig.element.power == ["on"])
+        await waiter.send(hello_record(b"key1.com"))
+        await rig.until(lambda: rig.front.holders.lock("1").waiting)
+        rig.front.end_sessions("2", EndReason.ELEMENT_REMOVED)
+        assert not rig.logged("session.ended")
+        rig.front.end_sessions("1", EndReason.ELEMENT_REMOVED)
+        assert await waiter.rest() == b""
+        assert ALERT_BUSY not in await holder.rest()
+        assert await rig.ended(2) == ["element_removed"] * 2
+        assert rig.front.holders.lock("1").holder is None
+        assert rig.front.snapshot().elements[0].failures == 0

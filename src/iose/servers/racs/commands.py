@@ -25,6 +25,7 @@ from iose.servers.racs.replies import (
     RefusedError,
     printable,
 )
+from iose.transport.errors import CardBusyError
 from iose.wire.errors import DecodeError, IoseError
 
 if TYPE_CHECKING:
@@ -279,6 +280,8 @@ class Commands:
         try:
             await self._use(hold, hold.power_on())
         except RefusedError as error:
+            if error.fault is Fault.IN_USE:
+                raise
             raise RefusedError(Fault.NO_CARD) from error
         if hold.is_lost:
             raise RefusedError(Fault.IN_USE, f"{element.seid} was taken away meanwhile")
@@ -298,6 +301,9 @@ class Commands:
             log.warning("element.failed", session=self._session.number, error=str(error))
             self._session.drop(hold)
             await hold.let_go()
+            if isinstance(error, CardBusyError):
+                text = f"{hold.element.seid} is in use outside of this node"
+                raise RefusedError(Fault.IN_USE, text) from error
             raise RefusedError(Fault.CARD) from error  # what readers say is for the log
         except BaseException:  # a bug, or the end of the server: what state it is in, nobody knows
             self._session.drop(hold)

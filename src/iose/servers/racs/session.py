@@ -192,7 +192,7 @@ class RacsSession:
             element = self.server.table.find(hold.element.seid)
             grant = None if element is None else self._grant(element)
             if grant is None or Right.POWERON not in grant.rights:
-                self.lose(hold, "right lost")
+                self.lose(hold, "element removed" if element is None else "right lost")
 
     # --- for commands -------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import pytest
 
 from iose.servers.holders import Claim, ElementHolders
 from iose.servers.racs.policy import Rule
+from iose.transport.errors import CardBusyError
 from tests.support.client_hello import hello_record
 from tests.support.front import ALERT_BUSY, Client, FrontRig
 from tests.support.racs_server import SELECT, RacsRig, canned, software
@@ -201,3 +202,40 @@ async def test_nothing_of_one_holder_is_left_for_the_next(how):
         await rig.until(lambda: rig.holders.lock("key1").holder is None)
         await second.ask("POWERON key1", f"APDU key1 {SELECT}")
         assert await second.data(f"APDU key1 {random_number}") == refused
+
+
+@pytest.mark.parametrize("line", ["POWERON key1", "APDU key1 00B00000", "RESET key1"])
+async def test_a_card_that_another_program_holds_is_in_use_and_not_broken(line):
+    async with RacsRig() as rig:
+        client = await rig.connect()
+        if not line.startswith("POWERON"):
+            assert await client.code("POWERON key1") == "+008"
+        rig.elements[0].reader.faults.append(CardBusyError("key1", "another program holds it"))
+        verb = {"POWERON": "08", "APDU": "06", "RESET": "05"}[line.split()[0]]
+        assert await client.code(line) == f"-7{verb}"
+        assert rig.holders.lock("key1").holder is None
+        assert await client.code("POWERON key1") == "+008"
+
+
+async def test_a_removed_element_is_powered_off_and_on_no_list():
+    async with RacsRig(canned("key1"), canned("key2")) as rig:
+        client = await rig.connect()
+        await client.ask("POWERON key1")
+        rig.server.reload(rig.elements[1:], rig.server.policy)
+        assert await client.data("LIST") == "key2 "
+        assert await client.code("APDU key1 00B00000") == "-406"
+        assert rig.elements[0].reader.element.power == ["on", "off"]
+        assert [one.event.detail for one in rig.audit.of("SHUTDOWN")] == ["element removed"]
+        rig.server.reload(rig.elements, rig.server.policy)
+        assert await client.code("APDU key1 00B00000") == "-306"
+        assert await client.code("POWERON key1") == "+008"
+
+
+async def test_a_warm_reset_leaves_the_power_on():
+    async with RacsRig() as rig:
+        client = await rig.connect()
+        await client.ask("POWERON key1")
+        assert await client.code("RESET key1 WARM") == "+005"
+        assert rig.card.power == ["on", "reset"]
+        assert await client.code("RESET key1") == "+005"
+        assert rig.card.power == ["on", "reset", "off", "on"]
