@@ -10,6 +10,7 @@ IoseError
 ├─ RemoteProtocolError
 │  ├─ TlsPeerError
 │  ├─ RacsPeerError
+│  ├─ I2cPeerError
 │  ├─ SecureChannelError
 │  │  └─ WrongKeysError
 │  ├─ AnswerError
@@ -34,6 +35,7 @@ IoseError
 │     ├─ AuthenticationError
 │     ├─ UnknownNameError
 │     └─ ElementBusyError
+├─ ScardError
 ├─ StoreError
 ├─ RoutingError
 ├─ RuleError
