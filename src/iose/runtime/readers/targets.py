@@ -8,13 +8,13 @@ others in between. The element is met as a node meets it: its SEID, its limits, 
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from iose.runtime.config import load_config
+from iose.runtime.config import ElementSettings, load_config
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.readers.banks import make_bank
+from iose.runtime.readers.place import Place
 from iose.runtime.readers.settings import PcscSettings, ReaderSettings
 from iose.transport.bank import ReaderBank, Slot, SlotState
 from iose.transport.base import ApduLimits, Connection, Reader
@@ -71,19 +71,20 @@ def find_reader(target: str, config_path: Path | None = None) -> "OpenedReader":
     return _only(target, [place for place in places if place.seid == name], places)
 
 
-@dataclass(frozen=True, slots=True)
 class OpenedReader:
     """A slot of a bank that runs only as long as a connection does.
 
-    Attributes:
+    Args:
         settings: The bank's table.
         folder: From where its relative paths lead.
         slot: The slot as it was seen.
     """
 
-    settings: ReaderSettings
-    folder: Path
-    slot: Slot
+    def __init__(self, settings: ReaderSettings, folder: Path, slot: Slot) -> None:
+        self.slot = slot
+        self._folder = folder
+        self._place = Place(settings, slot)
+        self._place.update(settings, slot, lambda _seid, _sen: ElementSettings())
 
     @property
     def name(self) -> str:
@@ -91,14 +92,19 @@ class OpenedReader:
         return self.slot.name
 
     @property
+    def settings(self) -> ReaderSettings:
+        """The bank's table."""
+        return self._place.table
+
+    @property
     def seid(self) -> str:
         """What the element is called on a node with this table."""
-        return seid_of(self.slot, self.settings)
+        return self._place.seid or self.name
 
     @property
     def limits(self) -> ApduLimits:
         """What the element takes at a time."""
-        return limits_of(self.slot, self.settings)
+        return self._place.reader.limits
 
     async def connect(self) -> "OpenedConnection":
         """Run the bank, power the card up and return a connection to it.
@@ -107,8 +113,9 @@ class OpenedReader:
             CardBusyError: Another program uses it.
             TransportError: There is no reader, no card, or no answer.
         """
+        settings = self._place.table
         async with AsyncExitStack() as stack:
-            bank = make_bank(self.settings, self.folder)
+            bank = make_bank(settings, self._folder)
             stack.push_async_callback(bank.stop)
             await bank.start(_ignore)
             slot = next((one for one in bank.slots if one.name == self.name), None)
@@ -116,15 +123,12 @@ class OpenedReader:
             try:
                 inner = await reader.connect()
             except CardBusyError as error:
-                if not isinstance(self.settings, PcscSettings):
+                if not isinstance(settings, PcscSettings):
                     raise
                 raise CardBusyError(
                     self.name, "another program uses the card", hint=BUSY_HINT
                 ) from error
-            watched = WatchedReader(self.name)
-            watched.limits = self.limits
-            watched.has_warm_reset = self.settings.warm_reset is not False
-            return OpenedConnection(watched, reader, inner, stack.pop_all())
+            return OpenedConnection(self._place.reader, reader, inner, stack.pop_all())
 
 
 class OpenedConnection(WatchedConnection):
@@ -140,24 +144,6 @@ class OpenedConnection(WatchedConnection):
         """Power the card off, and stop the bank."""
         await super().close()
         await self._kept.aclose()
-
-
-def seid_of(slot: Slot, settings: ReaderSettings) -> str:
-    """Return what an element is called: by the operator, else by its bank."""
-    for key in (slot.name, *slot.keys, slot.seid):
-        if key in settings.seids:
-            return settings.seids[key]
-    return slot.seid
-
-
-def limits_of(slot: Slot, settings: ReaderSettings) -> ApduLimits:
-    """Return what an element takes at a time: by the operator, else by the wire, else as usual."""
-    known = slot.limits or (ApduLimits() if slot.reader is None else slot.reader.limits)
-    if settings.max_record is not None:
-        known = replace(known, max_record=settings.max_record)
-    if settings.chunk_size is not None:
-        known = replace(known, chunk_size=settings.chunk_size)
-    return known
 
 
 async def _look(tables: Sequence[ReaderSettings], folder: Path) -> list[OpenedReader]:
