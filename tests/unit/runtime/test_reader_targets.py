@@ -47,6 +47,12 @@ def test_a_part_of_a_name_is_enough(bank, target):
     assert bank.made_of[0].type == "pcsc"
 
 
+@pytest.mark.parametrize("target", ["pcsc:1234", "pcsc:pcsc-1234"])
+def test_a_serial_number_names_a_reader(bank, target):
+    bank.slots = (*bank.slots, ready_slot("Third", seid="pcsc-1234", keys=("1234",)))
+    assert find_reader(target).name == "Third"
+
+
 def test_the_only_card_needs_no_name(bank):
     bank.slots = bank.slots[1:]
     assert find_reader("pcsc:").name == "Best One"

@@ -42,8 +42,8 @@ def find_reader(target: str, config_path: Path | None = None) -> "OpenedReader":
     Not for use inside a running event loop.
 
     Args:
-        target: ``pcsc:NAME`` with part of the name of a PC/SC reader, ``pcsc:`` where one card is
-            to be found at all, or ``reader:SEID``, an element of a configuration's readers.
+        target: ``pcsc:NAME`` with part of the name of a PC/SC reader, its serial number or SEID;
+            ``pcsc:`` where there is one card; or ``reader:SEID``, an element of a configuration.
         config_path: That configuration.
 
     Raises:
@@ -59,7 +59,7 @@ def find_reader(target: str, config_path: Path | None = None) -> "OpenedReader":
             )
         places = asyncio.run(_look([PcscSettings("pcsc")], Path()))
         wanted = [place for place in places if name.lower() in place.name.lower()]
-        exact = [place for place in wanted if place.name == name]
+        exact = [one for one in places if name in (one.name, one.slot.seid, *one.slot.keys)]
         return _only(target, exact or wanted, places)
     if not is_reader_target(target) or config_path is None or not name:
         raise ConfigurationError(
@@ -78,9 +78,14 @@ class OpenedReader:
         settings: The bank's table.
         folder: From where its relative paths lead.
         slot: The slot as it was seen.
+
+    Attributes:
+        settings: The table.
+        slot: The slot.
     """
 
     def __init__(self, settings: ReaderSettings, folder: Path, slot: Slot) -> None:
+        self.settings = settings
         self.slot = slot
         self._folder = folder
         self._place = Place(settings, slot)
@@ -90,11 +95,6 @@ class OpenedReader:
     def name(self) -> str:
         """Name of the reader."""
         return self.slot.name
-
-    @property
-    def settings(self) -> ReaderSettings:
-        """The bank's table."""
-        return self._place.table
 
     @property
     def seid(self) -> str:
@@ -113,9 +113,8 @@ class OpenedReader:
             CardBusyError: Another program uses it.
             TransportError: There is no reader, no card, or no answer.
         """
-        settings = self._place.table
         async with AsyncExitStack() as stack:
-            bank = make_bank(settings, self._folder)
+            bank = make_bank(self.settings, self._folder)
             stack.push_async_callback(bank.stop)
             await bank.start(_ignore)
             slot = next((one for one in bank.slots if one.name == self.name), None)
@@ -123,7 +122,7 @@ class OpenedReader:
             try:
                 inner = await reader.connect()
             except CardBusyError as error:
-                if not isinstance(settings, PcscSettings):
+                if not isinstance(self.settings, PcscSettings):
                     raise
                 raise CardBusyError(
                     self.name, "another program uses the card", hint=BUSY_HINT
