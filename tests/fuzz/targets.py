@@ -75,6 +75,7 @@ from iose.iso7816.t0 import T0Interface
 from iose.iso7816.tlv import Tlv
 from iose.protocols import attestation, host_frames, sim_array
 from iose.protocols.attestation import SignedStatement, Statement
+from iose.protocols.i2c_frames import DeviceParameters, I2cFrame, I2cPeerError
 from iose.protocols.racs import racsl
 from iose.protocols.racs.errors import RacsPeerError
 from iose.protocols.vpcd import DriverStream
@@ -106,7 +107,7 @@ from iose.runtime.packages import shipped_packages
 from iose.servers.racs.http_pages import HttpRefusedError
 from iose.tls import AlertReceived, ClientEngine, ServerEngine, TlsPeerError, messages
 from iose.wire.errors import DecodeError, IoseError, StoreError
-from tests.fuzz import racs_client, racs_server
+from tests.fuzz import i2c, racs_client, racs_server
 from tests.support.certificates import certified, request
 from tests.support.channel_pair import CASES as CHANNELS
 from tests.support.channel_pair import PLAIN as PLAIN_COMMAND
@@ -1140,6 +1141,18 @@ TARGETS: dict[str, Target] = {
         (b"000 701:8:B8:0.801:3:E:1", b"000 ", b"000.101:32:80000001:0"),
         ("protocols/sim_array.py decode_content",),
     ),
+    # --- what devices on an I2C bus say
+    "frame on a bus": Target(
+        I2cFrame.decode, (DecodeError,), i2c.FRAMES, ("protocols/i2c_frames.py I2cFrame.decode",)
+    ),
+    "parameters of a device": Target(
+        DeviceParameters.decode,
+        (DecodeError,),
+        (i2c.PARAMETERS,),
+        ("protocols/i2c_frames.py DeviceParameters.decode",),
+    ),
+    "frames of a board": Target(i2c.hear_frames, (I2cPeerError,), i2c.FRAMES, ()),
+    "blocks of a device": Target(i2c.hear_blocks, (I2cPeerError,), i2c.BLOCKS, ()),
     "RACS Lite": Target(
         lambda data: [racsl.decode_command(line) for line in racsl.RacslLines().receive_data(data)],
         (RacsPeerError,),
