@@ -10,7 +10,7 @@ import pytest
 from iose.cli.main import run
 from iose.runtime.readers import look
 from iose.transport.bank import Slot, SlotState
-from tests.support.scripted_bank import ScriptedBank, ready_slot
+from tests.support.made_bank import MadeBank, ready_slot
 
 HEALTH = {
     "sessions": 12,
@@ -61,7 +61,7 @@ def listed(monkeypatch, capsys):
 @pytest.fixture
 def bank(monkeypatch):
     """Give a bank in the place of any that is made."""
-    bank = ScriptedBank()
+    bank = MadeBank()
     monkeypatch.setattr(look, "make_bank", bank.make)
     return bank
 

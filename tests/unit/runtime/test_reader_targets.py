@@ -12,7 +12,7 @@ from iose.runtime.readers import targets
 from iose.runtime.readers.targets import find_reader
 from iose.transport.bank import Slot, SlotState
 from iose.transport.errors import CardBusyError, NoCardError, NoReaderError, TransportError
-from tests.support.scripted_bank import ScriptedBank, ready_slot
+from tests.support.made_bank import MadeBank, ready_slot
 
 EMPTY = Slot("Acme Two", "", SlotState.EMPTY)
 GONE = Slot("PC/SC", "", SlotState.ABSENT, fault="pcscd does not run", hint="start it")
@@ -22,7 +22,7 @@ FAULTY = Slot("Acme Bad", "", SlotState.FAULT, fault="garbage", hint="clean its 
 @pytest.fixture
 def bank(monkeypatch):
     """Give a bank with two readers, in the place of any that is made."""
-    bank = ScriptedBank(ready_slot("Acme One"), ready_slot("Best One"), EMPTY)
+    bank = MadeBank(ready_slot("Acme One"), ready_slot("Best One"), EMPTY)
     monkeypatch.setattr(targets, "make_bank", bank.make)
     return bank
 

@@ -60,7 +60,7 @@ def find_reader(target: str, config_path: Path | None = None) -> "OpenedReader":
         places = asyncio.run(_look([PcscSettings("pcsc")], Path()))
         wanted = [place for place in places if name.lower() in place.name.lower()]
         exact = [one for one in places if name in (one.name, one.slot.seid, *one.slot.keys)]
-        return _only(target, exact or wanted, places)
+        return _only(target, (exact if name else []) or wanted, places)
     if not is_reader_target(target) or config_path is None or not name:
         raise ConfigurationError(
             f"{target!r} names no reader",
