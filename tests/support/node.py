@@ -211,7 +211,7 @@ def _toml(data: Path, log: Path, elements: int, tables: Mapping[str, Mapping[str
     top = {"data": str(data), "elements": elements, **given.pop("node", {})}
     front = {"listen": ["127.0.0.1:0"], **given.pop("front", {})}
     logs = {"level": "info", "format": "json", "file": str(log), **given.pop("log", {})}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in top.items()]
+    lines = [f"{name} = {_toml_value(value)}" for name, value in top.items()]
     for name, table in {"front": front, "log": logs, **given}.items():
         lines.append(f"[{name}]")
         lines += [f"{json.dumps(key)} = {_toml_value(value)}" for key, value in table.items()]
