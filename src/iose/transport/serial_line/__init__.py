@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boards on serial lines that speak in lines of text (tls-im.md §5)."""
+
+from iose.transport.serial_line.bank import SerialBank
+from iose.transport.serial_line.line import SerialLine
+
+__all__ = ["SerialBank", "SerialLine"]
