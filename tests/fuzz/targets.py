@@ -1084,8 +1084,16 @@ TARGETS: dict[str, Target] = {
     "URI of a module": Target(
         _text(lambda text: decode_module(text, pki=Path("/pki"))),
         (ElementUriError,),
-        (b"racs://host:7777/se-1?aid=010203040800", b"racs://[::1]/x", b"keyS://a@b"),
-        ("client/module.py decode_module",),
+        (
+            b"racs://host:7777/se-1?aid=010203040800",
+            b"racs://[::1]/x",
+            b"keyS://a@b",
+            b"pcsc:Virtual%20PCD%2000?aid=010203040500",
+            b"i2c:/dev/i2c-1?address=0x48&reset_line=1&reset_chip=/dev/gpiochip0&form=se050",
+            b"serial:/dev/ttyACM0?baud=9600&form=text",
+            b"sim-array://[::1]:2310/701",
+        ),
+        ("client/module.py decode_module", "client/module_place.py decode_reader_module"),
     ),
     "PSK of a URI": Target(
         _text(decode_psk), (ElementUriError,), (b"00" * 32, b" ***"), ("client/uri.py decode_psk",)

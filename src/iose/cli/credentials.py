@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """``iose credentials``: the keys of elements someone uses. No command here prints a key."""
 
+import asyncio
 import json
 import sys
 from contextlib import suppress
-from dataclasses import replace
-from getpass import getpass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
@@ -19,12 +17,21 @@ from iose.cli.call import (
     open_element,
 )
 from iose.cli.common_options import DataOption, JsonOption
+from iose.cli.module_targets import (
+    ConfigOption,
+    ModuleOption,
+    PinFileOption,
+    find_module,
+    read_text,
+)
 from iose.cli.output import print_json, print_table, warn
-from iose.cli.racs_access import PkiOption, open_reader, resolve_racs
+from iose.cli.racs_access import PkiOption
 from iose.client.credentials import Credential, CredentialsStore
 from iose.client.dialogue import DEFAULT_TIMEOUT_S
 from iose.client.errors import CredentialsError, ElementUriError
-from iose.client.module import Module, RacsModule, decode_module
+from iose.client.module import HopModule, RacsModule
+from iose.client.module_place import ReaderModule
+from iose.client.module_session import provision_module
 from iose.client.uri import DEFAULT_IDENTITY, ElementUri, decode_psk
 
 app = typer.Typer(
@@ -45,14 +52,6 @@ PskFileOption = Annotated[
         " iose element secrets or iose card install wrote.",
     ),
 ]
-ModuleOption = Annotated[
-    str | None,
-    typer.Option(
-        "--module",
-        help="The identity module that has the PSK: racs://host:port/SEID, the name of an"
-        " element of the local node, or another element's URI.",
-    ),
-]
 
 
 @app.command(name="set")
@@ -65,12 +64,11 @@ def set_(  # noqa: PLR0913  # options of a command
         bool, typer.Option("--from-uri", help="Take the PSK that the URI holds.")
     ] = False,
     module: ModuleOption = None,
-    pin_file: Annotated[
-        Path | None, typer.Option("--pin-file", help="A file that holds the module's PIN.")
-    ] = None,
+    pin_file: PinFileOption = None,
     button: Annotated[
         bool, typer.Option("--button", help="Have the other element wait for its button.")
     ] = False,
+    config: ConfigOption = None,
     pki: PkiOption = None,
     data: DataOption = None,
     replaces: Annotated[
@@ -94,13 +92,15 @@ def set_(  # noqa: PLR0913  # options of a command
     if module is not None:
         if from_uri or psk_file is not None or target.psk is not None:
             raise ElementUriError("found a PSK and --module", hint="leave one of them out")
-        place = _find_module(module, pin_file, is_confirmed=button, pki=pki, data=data)
+        place = find_module(
+            module, pin_file, is_confirmed=button, config=config, pki=pki, data=data
+        )
         name = name or DEFAULT_IDENTITY
         _keep(Credential(target.address, identity=name, module=place), replaces=replaces)
         print(f"kept the module of {target.address}, identity {name}: {place}")
         return
-    if pin_file is not None or button:
-        raise ElementUriError("--pin-file and --button are for --module", hint=None)
+    if pin_file is not None or button or config is not None:
+        raise ElementUriError("--pin-file, --button and --config are for --module", hint=None)
     psk, owner = _given_psk(target, psk_file, from_uri=from_uri, is_piped=is_piped)
     if owner is not None and name not in (None, owner):
         raise CredentialsError(
@@ -193,6 +193,38 @@ def rotate(
     print(f"changed the PSK of {target.address}")
 
 
+@app.command()
+def provision(  # noqa: PLR0913  # options of a command
+    module: Annotated[str, typer.Argument(help="The module, as after --module of set.")],
+    *,
+    psk_file: PskFileOption = None,
+    pin_file: PinFileOption = None,
+    config: ConfigOption = None,
+    pki: PkiOption = None,
+    data: DataOption = None,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Give an identity module a PSK, in place of the one it has.
+
+    The PSK is asked for at a terminal, or read from stdin or a file; so is the PIN of the module's
+    administrator, after it.
+
+    Raises:
+        ElementUriError: The module, the PSK or the PIN is malformed, or the module takes no PSK.
+        CredentialsError: A file cannot be read.
+        IoseError: The module cannot be found or reached, or refuses.
+    """
+    psk, _ = _read_psk("the module's target", psk_file)
+    place = find_module(module, pin_file, config=config, pki=pki, data=data)
+    if isinstance(place, HopModule):
+        raise ElementUriError(
+            "a module with another element gets its PSK over a session with it",
+            hint="iose shell URI, and there ?A2 with 64 hex digits",
+        )
+    asyncio.run(provision_module(place, psk, timeout))
+    print(f"gave the module its PSK: {place}")
+
+
 def _keep(credential: Credential, *, replaces: bool) -> None:
     store = CredentialsStore()
     if replaces:
@@ -211,7 +243,7 @@ def _given_psk(
     if not from_uri:
         if target.psk is not None:
             raise ElementUriError("the URI holds a PSK", hint="say --from-uri to keep that one")
-        return _read_psk(target, psk_file)
+        return _read_psk(str(target.address), psk_file)
     if target.psk is None:
         raise ElementUriError("the URI holds no PSK", hint="leave --from-uri out")
     if not is_piped:
@@ -222,52 +254,18 @@ def _given_psk(
     return target.psk, None
 
 
-def _find_module(
-    text: str,
-    pin_file: Path | None,
-    *,
-    is_confirmed: bool,
-    pki: Path | None,
-    data: Path | None,
-) -> Module:
-    if "://" not in text:
-        name, _, query = text.partition("?")
-        reader = open_reader(name, data, pki=pki)
-        local = quote(reader.seid, safe="")
-        text = f"racs://{reader.endpoint.address}/{local}" + (f"?{query}" if query else "")
-    found = decode_module(text, pki=Path(), is_confirmed=is_confirmed)
-    if isinstance(found, RacsModule):
-        if is_confirmed:
-            raise ElementUriError("--button is for a module with another element", hint=None)
-        folder = resolve_racs(data, found.server, pki).certificate.parent.absolute()
-        return replace(found, pki=folder, pin=_read_pin(pin_file))
-    if pin_file is not None:
-        raise ElementUriError("a module with another element has no PIN", hint=None)
-    if found.uri.psk is not None:
-        warn(
-            "the PSK of the hop was on the command line, where the history keeps it",
-            f"iose credentials set '{found.uri.scheme}://{found.uri.address}/'",
-        )
-    return found
-
-
 def _shown_module(credential: Credential) -> str:
-    module = credential.module
-    if module is None:
-        return "-"
-    has_no_pin = isinstance(module, RacsModule) and module.pin is None
-    return f"{module} (its PIN was refused)" if has_no_pin else str(module)
+    match credential.module:
+        case None:
+            return "-"
+        case RacsModule(pin=None) | ReaderModule(pin=None, needs_pin=True) as module:
+            return f"{module} (its PIN was refused)"
+        case module:
+            return str(module)
 
 
-def _read_pin(pin_file: Path | None) -> bytes:
-    text = _read_text(pin_file, "PIN of the module: ")
-    if not text.isascii():  # what a card would count as a wrong one
-        raise ElementUriError("a PIN has characters of ASCII only", hint=None)
-    return text.encode()
-
-
-def _read_psk(target: ElementUri, psk_file: Path | None) -> tuple[bytes, str | None]:
-    text = _read_text(psk_file, f"PSK of {target.address}, 64 hexadecimal digits: ")
+def _read_psk(owner_of: str, psk_file: Path | None) -> tuple[bytes, str | None]:
+    text = read_text(psk_file, f"PSK of {owner_of}, 64 hexadecimal digits: ")
     if psk_file is None or not text.startswith("{"):
         return decode_psk(text), None
     psk = owner = None
@@ -280,12 +278,3 @@ def _read_psk(target: ElementUri, psk_file: Path | None) -> tuple[bytes, str | N
             hint="take the file that iose element secrets or iose card install wrote",
         )
     return decode_psk(psk), owner
-
-
-def _read_text(file: Path | None, prompt: str) -> str:
-    if file is not None:
-        try:
-            return file.read_text(encoding="ascii", errors="replace").strip()
-        except OSError as fault:
-            raise CredentialsError(f"{file}: {fault.strerror}") from None
-    return (getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline()).strip()

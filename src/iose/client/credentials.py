@@ -20,16 +20,18 @@ from typing import Any, Final
 
 from iose.client.errors import CredentialsError, ElementUriError
 from iose.client.module import HopModule, Module, ModuleSession, RacsModule, decode_module
+from iose.client.module_place import ReaderModule
 from iose.client.uri import DEFAULT_IDENTITY, ElementAddress, ElementUri, decode_psk
 from iose.client.user_files import FOLDER_MODE, create_file, sync_folder, user_folder
 
 PATH_VARIABLE: Final = "IOSE_CREDENTIALS"
 FORMAT_VERSION: Final = 1
 MODULES_VERSION: Final = 2  # of a file that names a module: an older iose must not drop it
+READERS_VERSION: Final = 3  # of a file that names a module behind a reader
 MAX_FILE_SIZE: Final = 16 * 1024 * 1024  # some 60 000 elements; a larger file is not ours
 LOCK_TIMEOUT_S: Final = 10.0  # who holds it writes one small file
 _LOCK_POLL_S: Final = 0.01
-_VERSIONS: Final = (FORMAT_VERSION, MODULES_VERSION)
+_VERSIONS: Final = (FORMAT_VERSION, MODULES_VERSION, READERS_VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Credential:
         identity: The PSK identity it knows us by.
         psk: The key; never printed. None when a module has it.
         pending_psk: The key a change may have put in its place, until one of the two is confirmed.
-        module: Who has the key when we have not; only ``RacsModule`` and ``HopModule`` are kept.
+        module: Who has the key when we have not; only what is a ``Module`` is kept.
     """
 
     address: ElementAddress
@@ -160,7 +162,7 @@ class CredentialsStore:
         self._update(change)
         return is_known
 
-    def forget_pin(self, module: RacsModule) -> None:
+    def forget_pin(self, module: RacsModule | ReaderModule) -> None:
         """Forget the PIN of a module for every element whose PSK it has: all share its tries.
 
         Raises:
@@ -169,7 +171,11 @@ class CredentialsStore:
 
         def without_pin(one: Credential) -> Credential:
             kept = one.module
-            if isinstance(kept, RacsModule) and replace(kept, pki=module.pki) == module:
+            if isinstance(kept, RacsModule) and isinstance(module, RacsModule):
+                is_same = replace(kept, pki=module.pki) == module
+            else:
+                is_same = kept == module
+            if is_same and isinstance(kept, RacsModule | ReaderModule):
                 return replace(one, module=replace(kept, pin=None))
             return one
 
@@ -302,10 +308,18 @@ def _others(kept: list[Credential], credential: Credential) -> Iterator[Credenti
 
 
 def _encode(credentials: list[Credential]) -> bytes:
-    has_modules = any(one.module is not None for one in credentials)
-    version = MODULES_VERSION if has_modules else FORMAT_VERSION
-    document = {"version": version, "credentials": [_encode_entry(one) for one in credentials]}
+    versions = (_version_of(one) for one in credentials)
+    document = {
+        "version": max(versions, default=FORMAT_VERSION),
+        "credentials": [_encode_entry(one) for one in credentials],
+    }
     return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def _version_of(one: Credential) -> int:
+    if isinstance(one.module, ReaderModule):
+        return READERS_VERSION
+    return FORMAT_VERSION if one.module is None else MODULES_VERSION
 
 
 def _encode_entry(one: Credential) -> dict[str, Any]:
@@ -321,12 +335,15 @@ def _encode_entry(one: Credential) -> dict[str, Any]:
         case RacsModule() as module:
             pin = None if module.pin is None else module.pin.hex()
             entry["module"] = {"uri": str(module), "pki": str(module.pki), "pin": pin}
+        case ReaderModule() as module:
+            pin = None if module.pin is None else module.pin.hex()
+            entry["module"] = {"uri": str(module), "pin": pin}
         case HopModule() as module:
             entry["module"] = {"uri": module.uri.reveal(), "confirmed": module.is_confirmed}
         case None:
             pass
         case _:
-            raise CredentialsError("only a module behind RACS, or a hop, can be kept")
+            raise CredentialsError("only a module behind RACS or a reader, or a hop, can be kept")
     return entry
 
 
@@ -343,7 +360,7 @@ def _decode(path: Path, content: bytes) -> list[Credential]:
             f"{path}: not a credentials file", hint="move it away and set the credentials again"
         )
     raise CredentialsError(
-        f"{path}: expected version {MODULES_VERSION} or older, found another",
+        f"{path}: expected version {READERS_VERSION} or older, found another",
         hint="it was written by a newer iose: upgrade this one",
     )
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the PSK of an element is, when we do not hold it: in an identity module (tls-im.md §3, §7).
 
-A module is in an element behind a RACS server, or it is the PSK that another TLS-SE element keeps
-for its clients. It computes binder and handshake secret; we never see what they are made of.
+A module is behind a reader of this machine or in an element of a RACS server, or it is the PSK that
+another TLS-SE element keeps for its clients. It computes binder and handshake secret; we never see
+what they are made of.
 Pure: it opens nothing.
 """
 
@@ -12,6 +13,13 @@ from typing import Final, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from iose.client.errors import ElementUriError
+from iose.client.module_place import (
+    DEFAULT_AID,
+    ReaderModule,
+    check_pin,
+    decode_reader_module,
+    is_reader_uri,
+)
 from iose.client.uri import MAX_PORT, ElementUri
 from iose.iso7816.aid import Aid
 from iose.protocols.racs.form import DEFAULT_PORT
@@ -19,11 +27,9 @@ from iose.transport.addresses import format_address
 from iose.wire.errors import DecodeError
 
 RACS_SCHEME: Final = "racs"
-DEFAULT_AID: Final = Aid(b"\x01\x02\x03\x04\x08\x00")
-USER_PIN_SIZE: Final = 4
-ADMIN_PIN_SIZE: Final = 8
 MODULE_HINT: Final = (
-    "a module's URI looks like racs://host:port/SEID?aid=010203040800 or keyS://name@host:port"
+    "a module's URI looks like racs://host:port/SEID?aid=010203040800, keyS://name@host:port"
+    " or pcsc:READER"
 )
 
 
@@ -82,11 +88,8 @@ class RacsModule:
         Raises:
             ElementUriError: The PIN has not 4 or 8 bytes, or the SEID is no word.
         """
-        if self.pin is not None and len(self.pin) not in (USER_PIN_SIZE, ADMIN_PIN_SIZE):
-            raise ElementUriError(
-                f"expected a PIN of {USER_PIN_SIZE} or {ADMIN_PIN_SIZE} characters",
-                hint="4 are the user's, 8 the administrator's",
-            )
+        if self.pin is not None:
+            check_pin(self.pin)
         if not (
             self.seid.isascii() and self.seid.isprintable() and self.seid.split() == [self.seid]
         ):
@@ -97,6 +100,11 @@ class RacsModule:
     def __str__(self) -> str:
         """Return the URI, without the PIN."""
         return f"racs://{self.server}/{quote(self.seid, safe='')}?aid={self.aid}"
+
+    @property
+    def needs_pin(self) -> bool:
+        """Whether a PIN goes with it, which is kept until it is refused."""
+        return True
 
     @property
     def server(self) -> str:
@@ -121,7 +129,7 @@ class HopModule:
         return str(self.uri)
 
 
-Module = RacsModule | HopModule
+Module = RacsModule | HopModule | ReaderModule
 
 
 def decode_module(
@@ -130,14 +138,17 @@ def decode_module(
     """Return the module that a URI names.
 
     Args:
-        text: ``racs://host[:port]/SEID[?aid=hex]``, or an element's URI for a hop.
+        text: ``racs://host[:port]/SEID[?aid=hex]``, the URI of a module behind a reader
+            (``module_place``), or an element's URI for a hop.
         pki: Folder of our certificate, for a RACS server.
-        pin: PIN of a module behind a RACS server.
+        pin: PIN of a module behind a RACS server or a reader.
         is_confirmed: For a hop, whether a button is pushed.
 
     Raises:
-        ElementUriError: It is neither, or the PIN has not 4 or 8 bytes.
+        ElementUriError: It is none of them, or the PIN is not one.
     """
+    if is_reader_uri(text):
+        return decode_reader_module(text, pin=pin)
     if not text.lower().startswith(f"{RACS_SCHEME}:"):
         return HopModule(ElementUri.decode(text), is_confirmed)
     try:

@@ -5,26 +5,24 @@ The card is in any reader of ``transport``. A PIN that was refused is never trie
 wrong ones block it.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Final
 
 from iose.client.errors import ModuleError, ModulePinError
-from iose.client.module import DEFAULT_AID, USER_PIN_SIZE
+from iose.client.module_link import ModuleLink
+from iose.client.module_place import DEFAULT_AID, USER_PIN_SIZE
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.instructions import INS_SELECT, P1_BY_AID
 from iose.iso7816.status import StatusWord
-from iose.transport.base import BatchStep, Connection, Reader
-from iose.transport.errors import TransportError
-
-T = TypeVar("T")
+from iose.transport.base import Reader
 
 _SECRET_SIZE: Final = 32
 _INS_VERIFY: Final = 0x20
 _P2_USER: Final = 0x00
 _P2_ADMIN: Final = 0x01
 _INS_PSK: Final = 0x85
+_P2_SET: Final = 0x0A
 _P2_BINDER: Final = 0x0C
 _P2_HANDSHAKE_SECRET: Final = 0x0E
 _SW1_WRONG_PIN: Final = 0x63  # ours are 630t (tls-se.md §2), those of others 63Ct, or 6983
@@ -56,13 +54,11 @@ class CardModule:
         pin_refused: Callable[[], None] = lambda: None,
         timeout_s: float = 30.0,
     ) -> None:
-        self._reader = reader
+        self._link = ModuleLink(reader, timeout_s)
         self._pin = pin
         self._aid = aid
         self._pin_refused = pin_refused
-        self._timeout_s = timeout_s
         self._is_pin_refused = False
-        self._connection: Connection | None = None
 
     async def open(self) -> None:
         """Power the card, select the module and verify the PIN.
@@ -72,9 +68,8 @@ class CardModule:
             ModuleError: The card or the module is not there.
         """
         if self._is_pin_refused:
-            raise ModulePinError(f"{self._reader.name}: the PIN was refused before")
-        await self.close()
-        self._connection = await self._within(self._reader.connect())
+            raise ModulePinError(f"{self._link.name}: the PIN was refused before")
+        await self._link.connect()
         try:
             select = CommandApdu(0, INS_SELECT, P1_BY_AID, 0, self._aid.value)
             await self._ask(select, "does not let the module be selected")
@@ -99,17 +94,25 @@ class CardModule:
         """
         return await self._compute(_P2_HANDSHAKE_SECRET, shared_secret)
 
+    async def provision(self, psk: bytes) -> None:
+        """Give the module a PSK, in place of the one it has; the administrator's PIN allows it.
+
+        Raises:
+            ModuleError: The card is gone, or refuses.
+        """
+        data = bytes((1, 0, len(psk))) + psk  # a salt of one zero byte, tls-im.md §2
+        await self._ask(CommandApdu(0, _INS_PSK, 0, _P2_SET, data), "refuses the PSK")
+
     async def close(self) -> None:
         """Let the card go."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        await self._link.close()
 
     async def _verify(self) -> None:
         if self._pin is None:
             return
         p2 = _P2_USER if len(self._pin) == USER_PIN_SIZE else _P2_ADMIN
-        status, _ = await self._transmit(CommandApdu(0, _INS_VERIFY, 0, p2, self._pin))
+        verify = CommandApdu(0, _INS_VERIFY, 0, p2, self._pin)
+        status = (await self._link.transmit(verify)).status
         is_blocked = status == StatusWord.AUTHENTICATION_BLOCKED
         if is_blocked or status.sw1 == _SW1_WRONG_PIN:
             self._is_pin_refused = True
@@ -117,7 +120,7 @@ class CardModule:
             tries = 0 if is_blocked else status & _TRIES
             left = "1 try is left" if tries == 1 else f"{tries} tries are left"
             raise ModulePinError(
-                f"{self._reader.name}: the PIN was refused, {left}",
+                f"{self._link.name}: the PIN was refused, {left}",
                 hint="it is not tried again: find out the right one before you set it",
             )
         self._check(status, "refuses the PIN without counting it")
@@ -127,37 +130,19 @@ class CardModule:
         answer = await self._ask(command, "refuses to compute")
         if len(answer) != _SECRET_SIZE:
             raise ModuleError(
-                f"{self._reader.name}: expected {_SECRET_SIZE} bytes of the module, "
+                f"{self._link.name}: expected {_SECRET_SIZE} bytes of the module, "
                 f"found {len(answer)}"
             )
         return answer
 
     async def _ask(self, command: CommandApdu, refusal: str) -> bytes:
-        status, answer = await self._transmit(command)
-        self._check(status, refusal)
-        return answer
+        response = await self._link.transmit(command)
+        self._check(response.status, refusal)
+        return response.data
 
     def _check(self, status: StatusWord, refusal: str) -> None:
         if status != StatusWord.OK:
             raise ModuleError(
-                f"{self._reader.name}: the card {refusal}, {status}",
+                f"{self._link.name}: the card {refusal}, {status}",
                 hint=_REFUSED_HINTS.get(status),
             )
-
-    async def _transmit(self, command: CommandApdu) -> tuple[StatusWord, bytes]:
-        if self._connection is None:
-            raise ModuleError(f"{self._reader.name}: the module is not open")
-        step = BatchStep(command, None)
-        (response,) = await self._within(self._connection.transmit_batch((step,)))
-        return response.status, response.data
-
-    async def _within(self, waiting: Awaitable[T]) -> T:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await waiting
-        except TimeoutError:
-            raise ModuleError(
-                f"{self._reader.name}: no answer of the module within {self._timeout_s:g} s"
-            ) from None
-        except TransportError as fault:
-            raise ModuleError(f"the module cannot be reached: {fault}", hint=fault.hint) from None

@@ -1,19 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a credential to the module that computes with its PSK, over RACS or over another element.
+"""From a credential to the module that computes with its PSK, wherever that is.
 
 A hop's own key may be in a module again; the chain is followed before anything is opened.
 """
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from iose.client.access import Access, resolve_access
 from iose.client.codec import Command
 from iose.client.commands import module_binder, module_handshake_secret
 from iose.client.dialogue import Dialogue, OpenLink
-from iose.client.errors import CredentialsError, KeystoreError, ModuleError, ModulePinError
+from iose.client.errors import (
+    CredentialsError,
+    ElementUriError,
+    KeystoreError,
+    ModuleError,
+    ModulePinError,
+)
 from iose.client.module import HopModule, ModuleSession, RacsModule
+from iose.client.module_place import ModuleForm, ReaderModule
 from iose.wire.errors import IoseError
+
+if TYPE_CHECKING:
+    from iose.client.module_card import CardModule
+    from iose.client.module_reader import FoundModule
 
 T = TypeVar("T")
 
@@ -41,7 +52,11 @@ def module_of(
         case None:
             return None
         case RacsModule():
-            return on_loop(_racs_session(module, access, timeout_s))
+            _check_pin_is_known(module)
+            return on_loop(_racs_session(module, _forgetter(module, access), timeout_s))
+        case ReaderModule():
+            _check_pin_is_known(module)
+            return on_loop(_reader_session(module, _forgetter(module, access), timeout_s))
         case HopModule():
             if depth >= CHAIN_LIMIT:
                 raise ModuleError(
@@ -111,24 +126,79 @@ class HopSession:
         return ModuleError(f"hop {self._dialogue.access.uri.address}: {fault}", hint=fault.hint)
 
 
-def _racs_session(module: RacsModule, access: Access, timeout_s: float) -> ModuleSession:
+async def provision_module(module: RacsModule | ReaderModule, psk: bytes, timeout_s: float) -> None:
+    """Give a module a PSK, in place of the one it has.
+
+    Raises:
+        ElementUriError: It is a board that is given its PSK otherwise.
+        ModuleError: It cannot be reached, or refuses.
+    """
+    session: CardModule | FoundModule
+    if isinstance(module, RacsModule):
+        session = _racs_session(module, _forget_nothing, timeout_s)
+    elif module.form is not ModuleForm.TEXT:
+        session = _found_module(module, _forget_nothing, timeout_s)
+    else:
+        raise ElementUriError(
+            "a module that takes lines of text is given its PSK by other means",
+            hint="the manual of the board says how",
+        )
+    try:
+        await session.open()
+        await session.provision(psk)
+    finally:
+        await session.close()
+
+
+def _racs_session(
+    module: RacsModule, pin_refused: Callable[[], None], timeout_s: float
+) -> "CardModule":
     # what most clients never need, and takes long to import
     from iose.client.module_card import CardModule  # noqa: PLC0415
     from iose.transport.racs_client import RacsEndpoint, RacsReader  # noqa: PLC0415
     from iose.transport.racs_link import identity_files  # noqa: PLC0415
 
-    if module.pin is None:
-        raise CredentialsError(
-            f"no PIN is kept for the module {module}, or the one kept was refused",
-            hint="set it again, with the right PIN: iose credentials set --module",
-        )
     endpoint = RacsEndpoint(
         module.host,
         module.port,
         *identity_files(module.pki),
         answer_s=timeout_s,
     )
+    reader = RacsReader(endpoint, module.seid)
+    return CardModule(reader, module.pin, module.aid, pin_refused=pin_refused, timeout_s=timeout_s)
 
+
+def _reader_session(
+    module: ReaderModule, pin_refused: Callable[[], None], timeout_s: float
+) -> ModuleSession:
+    if module.form is not ModuleForm.TEXT:
+        return _found_module(module, pin_refused, timeout_s)
+    from iose.client.module_text import TextModule  # noqa: PLC0415  # as above
+
+    return TextModule(module, pin_refused=pin_refused, timeout_s=timeout_s)
+
+
+def _found_module(
+    module: ReaderModule, pin_refused: Callable[[], None], timeout_s: float
+) -> "FoundModule":
+    from iose.client.module_reader import FoundModule  # noqa: PLC0415  # as above
+
+    return FoundModule(module, pin_refused, timeout_s)
+
+
+def _forget_nothing() -> None:
+    """Do nothing: a PIN that is typed once is kept nowhere."""
+
+
+def _check_pin_is_known(module: RacsModule | ReaderModule) -> None:
+    if module.pin is None and module.needs_pin:
+        raise CredentialsError(
+            f"no PIN is kept for the module {module}, or the one kept was refused",
+            hint="set it again, with the right PIN: iose credentials set --module",
+        )
+
+
+def _forgetter(module: RacsModule | ReaderModule, access: Access) -> Callable[[], None]:
     def forget_pin() -> None:
         try:
             access.store.forget_pin(module)
@@ -138,5 +208,4 @@ def _racs_session(module: RacsModule, access: Access, timeout_s: float) -> Modul
                 hint="do not call again with it: three wrong ones block it",
             ) from fault
 
-    reader = RacsReader(endpoint, module.seid)
-    return CardModule(reader, module.pin, module.aid, pin_refused=forget_pin, timeout_s=timeout_s)
+    return forget_pin

@@ -68,7 +68,7 @@ def test_a_session_keeps_to_the_chunks_of_its_element(chunk_size: int):
 @pytest.mark.parametrize("chunk_size", [1, 240, 255, 65_535])
 @pytest.mark.parametrize("is_whole", [True, False], ids=["whole", "byte by byte"])
 def test_a_hello_one_byte_too_long_ends_with_record_overflow_and_no_command(
-    chunk_size: int, is_whole: bool
+    chunk_size: int, *, is_whole: bool
 ):
     hello = hello_record(b"key1.com")
     for limit, is_taken in ((len(hello), True), (len(hello) - 1, False)):

@@ -96,7 +96,7 @@ def test_what_is_no_file_of_secrets_is_refused_and_not_repeated(store, tmp_path,
 
 def test_a_key_is_asked_for_at_a_terminal(monkeypatch, store):
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("iose.cli.credentials.getpass", lambda _prompt: PSK.hex())
+    monkeypatch.setattr("iose.cli.module_targets.getpass", lambda _prompt: PSK.hex())
     assert run(["credentials", "set", URI]) == 0
     assert store.find(ADDRESS).psk == PSK
 
@@ -223,7 +223,7 @@ def test_a_pin_comes_from_a_pipe_or_a_terminal(store, pki, pipe, monkeypatch):
     assert set_module("racs://host/se-1?aid=0102030405", pki) == 0
     assert store.find(ADDRESS).module.aid == Aid.from_hex("0102030405")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("iose.cli.credentials.getpass", lambda _prompt: "12345678")
+    monkeypatch.setattr("iose.cli.module_targets.getpass", lambda _prompt: "12345678")
     assert set_module("racs://host/se-1", pki, "--replace") == 0
     assert store.find(ADDRESS).module.pin == b"12345678"
 
@@ -231,7 +231,7 @@ def test_a_pin_comes_from_a_pipe_or_a_terminal(store, pki, pipe, monkeypatch):
 def test_a_local_element_is_found_by_its_name(store, pki, pipe, monkeypatch):
     endpoint = RacsEndpoint("::1", 7, pki / "user.pem", pki / "user.key", pki / "ca.pem")
     reader = RacsReader(endpoint, "se-7")
-    monkeypatch.setattr("iose.cli.credentials.open_reader", lambda *_, **__: reader)
+    monkeypatch.setattr("iose.cli.module_targets.open_reader", lambda *_, **__: reader)
     pipe("4711\n")
     assert set_module("key7.com?aid=0102030405", pki) == 0
     aid = Aid.from_hex("0102030405")

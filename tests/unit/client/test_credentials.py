@@ -151,8 +151,8 @@ def test_refuses_what_is_not_a_credentials_file_without_repeating_it(store, cont
 
 def test_refuses_a_later_version(store):
     store.save(Credential(ADDRESS, OLD))
-    store.path.write_text('{"version": 3, "credentials": []}')
-    with pytest.raises(CredentialsError, match="expected version 2"):
+    store.path.write_text('{"version": 4, "credentials": []}')
+    with pytest.raises(CredentialsError, match="expected version 3"):
         store.credentials()
 
 

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way to a module by APDUs: a reader, a time for each step, and errors of one kind."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from iose.client.errors import ModuleError
+from iose.iso7816.apdu import CommandApdu, ResponseApdu
+from iose.transport.base import BatchStep, Connection, Reader
+from iose.transport.errors import TransportError
+
+T = TypeVar("T")
+
+
+class ModuleLink:
+    """A reader that is connected to for one use of the module behind it.
+
+    Args:
+        reader: Where the module is.
+        timeout_s: Time for each step.
+    """
+
+    def __init__(self, reader: Reader, timeout_s: float) -> None:
+        self._reader = reader
+        self._timeout_s = timeout_s
+        self._connection: Connection | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the reader, for errors."""
+        return self._reader.name
+
+    async def connect(self) -> None:
+        """Power the element on; a connection before this one ends.
+
+        Raises:
+            ModuleError: There is no reader, no element, or no answer.
+        """
+        await self.close()
+        self._connection = await self._within(self._reader.connect())
+
+    async def transmit(self, command: CommandApdu) -> ResponseApdu:
+        """Return the drained answer to one command.
+
+        Raises:
+            ModuleError: The link is not connected, or there is no answer.
+        """
+        if self._connection is None:
+            raise ModuleError(f"{self.name}: the module is not open")
+        (response,) = await self._within(
+            self._connection.transmit_batch((BatchStep(command, None),))
+        )
+        return response
+
+    async def close(self) -> None:
+        """Power the element off; never raises, and harmless when that is done already."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _within(self, waiting: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await waiting
+        except TimeoutError:
+            raise ModuleError(
+                f"{self.name}: no answer of the module within {self._timeout_s:g} s"
+            ) from None
+        except TransportError as fault:
+            raise ModuleError(f"the module cannot be reached: {fault}", hint=fault.hint) from None
