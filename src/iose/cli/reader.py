@@ -13,6 +13,7 @@ import typer
 
 from iose.cli.common_options import DataOption, JsonOption
 from iose.cli.output import harmless, print_json, print_table
+from iose.cli.reader_expose import expose, withdraw
 from iose.runtime.channel import Result, read_list, read_object
 from iose.runtime.config import LogSettings, NodeConfig, load_config
 from iose.runtime.control import connect_control
@@ -26,6 +27,9 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Real readers: list what is there; expose an element as a PC/SC reader.",
 )
+
+app.command()(expose)
+app.command()(withdraw)
 
 REQUEST_TIMEOUT_S: Final = 30.0
 LONG_WAIT_S: Final = 1.0  # an answer that takes longer is spoken of

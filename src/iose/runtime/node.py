@@ -38,6 +38,7 @@ from iose.runtime.config import (
     read_config,
 )
 from iose.runtime.errors import ConfigurationError
+from iose.runtime.exposures import Exposures, FoundElement
 from iose.runtime.folder import DataFolder, socket_address
 from iose.runtime.logs import configure_logs
 from iose.runtime.names import GivenName, KnownElement, NameBook
@@ -92,9 +93,11 @@ class Node:
             foreign=self._software_seids,
             changed=self._readers_changed,
         )
+        self._exposures = Exposures(self._holders, self._find_element, self._note)
         self._reader_ops: dict[str, Callable[[Arguments], Awaitable[Result]]] = {
             "reader.list": self._list_readers,
             "reader.refresh": self._refresh_readers,
+            **self._exposures.operations,
         }
 
     def adopt(self, _channel: JsonChannel) -> None:
@@ -132,6 +135,7 @@ class Node:
         """End what drains no more, and give the hosts up; what was held loses its power."""
         if self._administration is not None:
             await self._administration.stop()
+        await self._exposures.stop()
         await self._readers.stop()
         for link in self._links:
             await link.stop()
@@ -172,7 +176,7 @@ class Node:
         return shares
 
     async def _drain(self, front: TlsFront) -> None:
-        ends = [front.stop()]
+        ends = [front.stop(), self._exposures.stop()]
         if self._administration is not None:
             ends.append(self._administration.stop())
         await asyncio.gather(*ends)
@@ -191,7 +195,7 @@ class Node:
         return {**shown, "not_served": self._not_served(front.table), "readers": readers}
 
     async def _list_readers(self, _arguments: Arguments) -> Result:
-        return {"readers": self._readers.view(), "exposed": []}
+        return {"readers": self._readers.view(), "exposed": self._exposures.snapshot()}
 
     async def _refresh_readers(self, arguments: Arguments) -> Result:
         await self._readers.refresh()
@@ -228,6 +232,7 @@ class Node:
             reason = EndReason.ELEMENT_FAILED if is_broken else EndReason.ELEMENT_REMOVED
             log.info("element.gone", seid=seid, state=state.value)
             self._front.end_sessions(seid, reason)
+            self._exposures.lose(seid)
 
     async def _names_changed(self) -> None:
         if self._front is not None:
@@ -270,11 +275,10 @@ class Node:
         return {}
 
     def _strict_routes(self, table: RoutingTable) -> tuple[list[ElementRoute], str | None]:
-        """Return routes and default for a front that refuses clashes; cards may be out."""
+        """Return routes and default for a front that refuses clashes; a card may be out."""
         routes, default = self._routes(table), self._config.front.default_sen
-        is_there = any(default == name for one in routes for name in (one.sen, *one.aliases))
-        if self._config.readers and not is_there:
-            return routes, without_clashes(routes, default)[1]
+        if self._config.readers:
+            default = without_clashes(routes, default)[1]
         return routes, default
 
     def _routes(self, current: RoutingTable | None) -> list[ElementRoute]:
@@ -350,6 +354,19 @@ class Node:
             # rules go by the name of its own: who may rename must not give others rights
             found.append(RacsElement(info.seid, reader, settings.seids, info.sen, aid))
         return sorted(found, key=lambda one: (one.sen.lower(), one.seid))
+
+    def _find_element(self, name: str) -> FoundElement | None:
+        """Return an element by a name that leads to it, or by its SEID."""
+        route = None if self._front is None else self._front.table.find(name)
+        seid, sen = (name, "") if route is None else (route.seid, route.sen)
+        for source, info in self._elements():
+            if info.seid == seid:
+                return FoundElement(seid, sen or info.sen, source.reader(seid))
+        return None
+
+    async def _note(self, verb: str, detail: str) -> None:
+        if self._administration is not None:
+            await self._administration.note(verb, detail)
 
     def _elements(self) -> Iterator[tuple[ElementSource, ElementInfo]]:
         sources: tuple[ElementSource, ...] = (*self._links, self._readers)

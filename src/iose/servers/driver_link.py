@@ -6,6 +6,7 @@ first is acknowledged; each acknowledgement therefore goes out at once.
 """
 
 import asyncio
+import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -95,9 +96,8 @@ class DriverLink:
         except TimeoutError:
             raise self._taken() from None
         except OSError as error:
-            reason = error.strerror or str(error)
             raise NoReaderError(
-                self.name, f"no driver listens there: {reason}", hint=NO_DRIVER_HINT
+                self.name, f"no driver listens there: {_reason(error)}", hint=NO_DRIVER_HINT
             ) from error
         try:
             async with asyncio.timeout(self._times.greeting_s):
@@ -199,8 +199,14 @@ class DriverLink:
         return self._socket
 
     def _gone(self, error: OSError) -> CardRemovedError:
-        reason = error.strerror or str(error)
-        return CardRemovedError(self.name, f"the driver is gone: {reason}", hint=NO_DRIVER_HINT)
+        message = f"the driver is gone: {_reason(error)}"
+        return CardRemovedError(self.name, message, hint=NO_DRIVER_HINT)
 
     def _taken(self) -> CardBusyError:
         return CardBusyError(self.name, "the driver does not take the card", hint=TAKEN_HINT)
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's words; the loop has others, with the address once more."""
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else error.strerror or str(error)

@@ -20,7 +20,7 @@ from iose.iso7816.t0 import T0Interface
 from iose.protocols.vpcd import MESSAGE_LIMIT, Order
 from iose.servers.driver_link import DriverAddress, DriverLink, DriverTimes
 from iose.transport.base import Connection
-from iose.transport.errors import TransportError
+from iose.transport.errors import CardRemovedError, TransportError
 from iose.wire.errors import DecodeError, IoseError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.virtual_reader")
@@ -76,6 +76,7 @@ class VirtualCard:
         self._t0 = T0Interface() if protocol is TransmissionProtocol.T0 else None
         self._connection: Connection | None = None
         self._atr = b""
+        self._lost: TransportError | None = None
         self.apdus = 0
 
     async def probe(self) -> None:
@@ -93,8 +94,10 @@ class VirtualCard:
         """Return what goes back to the driver, None for nothing.
 
         Raises:
-            TransportError: The element does not answer.
+            TransportError: The element does not answer, or is gone.
         """
+        if self._lost is not None:
+            raise self._lost
         match message:
             case bytes():
                 self.apdus += 1
@@ -108,6 +111,10 @@ class VirtualCard:
             case Order.POWER_OFF:
                 await self.power_off()
         return None
+
+    def lose(self, fault: TransportError) -> None:
+        """Be told that the element is gone, until it has power again."""
+        self._lost = fault
 
     async def power_off(self) -> None:
         """Take the element's power."""
@@ -125,6 +132,7 @@ class VirtualCard:
             await connection.close()
             raise
         self._connection = connection
+        self._lost = None
         self._take_atr(connection.atr)
         return connection
 
@@ -237,6 +245,10 @@ class Exposure:
                 await task
         await self._take_out()
         self.ended.set()
+
+    def lose(self) -> None:
+        """Take the card out when the driver next looks, and until the element is there again."""
+        self._card.lose(CardRemovedError(self.element, "the element is gone"))
 
     async def _insert(self) -> DriverLink:
         """Return a link to a driver that has taken the card.

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An element in a virtual reader: orders obeyed, whatever driver or element do to each other."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from iose.iso7816.atr import TransmissionProtocol
+from iose.protocols.vpcd import Order
+from iose.runtime.compose import make_element
+from iose.servers.driver_link import DriverAddress, DriverLink, DriverTimes
+from iose.servers.virtual_reader import Exposure
+from iose.transport.errors import (
+    CardBusyError,
+    CardRemovedError,
+    NoReaderError,
+    TransportError,
+    TransportTimeoutError,
+)
+from iose.transport.software import SoftwareConnection, SoftwareReader
+from tests.support.driver import PATIENCE_S, Driver, listening_driver
+from tests.support.element import demo
+from tests.support.memory_store import MemoryStore
+from tests.support.rng import SeededRng
+
+pytestmark = pytest.mark.anyio
+
+T0, T1 = TransmissionProtocol.T0, TransmissionProtocol.T1
+SELECT_DOMAIN = "00A4040008A00000015100000000"
+DOMAIN = "6F108408A000000151000000A5049F6501FF"
+SELECT_APPLET = "00A4040006010203040500"
+VERIFY_PIN = "002000000430303030"
+QUICK = DriverTimes(connect_s=1.0, greeting_s=0.2, message_s=0.3)
+
+
+class Element(SoftwareReader):
+    """A software element whose connections are counted and can be made to fail."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "key1.com", make_element(MemoryStore(), demo(name=b"key1.com"), SeededRng())
+        )
+        self.fault: TransportError | None = None
+        self.starts = 0
+
+    async def connect(self) -> SoftwareConnection:
+        if self.fault is not None:
+            raise self.fault
+        self.starts += 1
+        return await super().connect()
+
+    @property
+    def has_power(self) -> bool:
+        return self._is_held
+
+
+def expose(
+    element: Element,
+    driver: Driver,
+    protocol: TransmissionProtocol = T0,
+    times: DriverTimes | None = None,
+) -> Exposure:
+    address = DriverAddress("127.0.0.1", driver.port)
+    return Exposure("7", "key1.com", element.connect, address, protocol, times=times)
+
+
+@asynccontextmanager
+async def exposed(
+    protocol: TransmissionProtocol = T0, times: DriverTimes | None = None
+) -> AsyncIterator[tuple[Driver, Element, Exposure]]:
+    async with listening_driver() as driver:
+        element = Element()
+        exposure = expose(element, driver, protocol, times)
+        await exposure.start()
+        try:
+            yield driver, element, exposure
+        finally:
+            await exposure.stop()
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110  # what is watched has no event
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "atr"),
+    [(T0, "3B086B6579312E636F6D"), (T1, "3B888131FE456B6579312E636F6D8A")],
+)
+async def test_the_atr_names_the_element_and_its_protocol_even_before_power(protocol, atr):
+    async with exposed(protocol) as (driver, element, _):
+        card = await driver.card()
+        assert not element.has_power
+        assert (await card.ask(Order.ATR)).hex().upper() == atr
+        assert (await card.power_on()).hex().upper() == atr
+
+
+async def test_over_t0_data_are_announced_and_fetched():
+    async with exposed(T0) as (driver, _, exposure):
+        card = await driver.card()
+        await card.power_on()
+        assert await card.ask_hex(SELECT_DOMAIN[:-2]) == "6112"
+        assert await card.ask_hex("00C0000012") == DOMAIN + "9000"
+        assert exposure.status().apdus == 2
+
+
+async def test_over_t1_the_answer_comes_at_once():
+    async with exposed(T1) as (driver, _, _):
+        card = await driver.card()
+        await card.power_on()
+        assert await card.ask_hex(SELECT_DOMAIN) == DOMAIN + "9000"
+
+
+async def test_over_t1_extended_lengths_reach_the_element_and_over_t0_they_do_not():
+    extended = "00A4040000000800000000000000000000"
+    async with exposed(T1) as (driver, _, _):
+        card = await driver.card()
+        await card.power_on()
+        assert await card.ask_hex(extended) == "6A82"
+    async with exposed(T0) as (driver, _, _):
+        card = await driver.card()
+        await card.power_on()
+        assert await card.ask_hex(extended) == "6700"
+
+
+@pytest.mark.parametrize(
+    "orders", [(Order.POWER_OFF, Order.POWER_ON), (Order.RESET,), (Order.POWER_ON,)]
+)
+async def test_what_is_volatile_is_gone_after_power_or_reset(orders):
+    async with exposed(T0) as (driver, element, _):
+        card = await driver.card()
+        await card.power_on()
+        assert await card.ask_hex(SELECT_DOMAIN[:-2]) == "6112"
+        starts = element.starts
+        for order in orders:
+            card.say(order)
+        assert await card.ask_hex("00C0000012") == "9000"
+        assert await card.ask_hex(SELECT_APPLET) == "9000"
+        assert element.starts == starts + (Order.RESET not in orders)
+
+
+async def test_an_element_without_power_order_gets_none():
+    async with exposed() as (driver, element, _):
+        card = await driver.card()
+        await card.power_on()
+        assert element.has_power
+        card.say(Order.POWER_OFF)
+        await card.ask(Order.ATR)
+        assert not element.has_power
+
+
+async def test_a_command_that_is_none_does_not_reach_the_element():
+    async with exposed(T1) as (driver, element, _):
+        card = await driver.card()
+        assert await card.ask_hex("00A4") == "6700"
+        assert not element.has_power
+
+
+async def test_stopping_takes_the_card_out_and_its_power():
+    async with exposed() as (driver, element, exposure):
+        card = await driver.card()
+        await card.power_on()
+        await exposure.stop()
+        await card.ended()
+        assert not element.has_power
+        assert exposure.ended.is_set()
+        await exposure.stop()
+
+
+async def test_nothing_that_listens_is_told_with_the_next_step():
+    async with listening_driver() as driver:
+        await driver.stop()
+        element = Element()
+        with pytest.raises(NoReaderError, match="no driver listens") as caught:
+            await expose(element, driver).start()
+        assert "systemctl start pcscd" in (caught.value.hint or "")
+        assert "vsmartcard-vpcd" in (caught.value.hint or "")
+        assert not element.has_power
+
+
+async def test_a_host_without_an_address_is_told():
+    exposure = Exposure("7", "", Element().connect, DriverAddress("host.invalid", 35_963), T0)
+    with pytest.raises(NoReaderError):
+        await exposure.start()
+
+
+async def test_a_slot_with_another_card_in_it_is_told():
+    async with listening_driver() as driver:
+        driver.greeting = b""
+        element = Element()
+        with pytest.raises(CardBusyError, match="does not take") as caught:
+            await expose(element, driver, times=QUICK).start()
+        assert "--port" in (caught.value.hint or "")
+        assert not element.has_power
+
+
+async def test_an_element_that_does_not_answer_is_told_before_the_driver_hears_of_it():
+    async with listening_driver() as driver:
+        element = Element()
+        element.fault = TransportTimeoutError("key1.com", "no answer")
+        with pytest.raises(TransportTimeoutError, match="no answer"):
+            await expose(element, driver).start()
+        assert driver._cards.empty()
+
+
+async def test_a_driver_that_starts_again_finds_the_card_again():
+    async with exposed() as (driver, element, exposure):
+        card = await driver.card()
+        await card.power_on()
+        await driver.stop()
+        await until(lambda: "no driver" in exposure.status().fault)
+        status = exposure.status()
+        assert not status.connected
+        assert "pcscd" in status.hint
+        assert not element.has_power
+        await driver.start()
+        again = await driver.card()
+        await again.power_on()
+        assert await again.ask_hex(SELECT_APPLET) == "9000"
+        assert (exposure.status().connected, exposure.status().fault) == (True, "")
+
+
+async def test_an_element_that_goes_away_leaves_the_reader_until_it_is_back():
+    async with exposed() as (driver, element, exposure):
+        card = await driver.card()
+        element.fault = CardRemovedError("key1.com", "the card is gone")
+        card.say(Order.POWER_ON)
+        await card.ended()
+        await until(lambda: "the card is gone" in exposure.status().fault)
+        assert not exposure.status().connected
+        element.fault = None
+        again = await driver.card()
+        await again.power_on()
+        assert await again.ask_hex(SELECT_APPLET) == "9000"
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\x00\x00", b"\x00\x01\x03", b"\x00\x01\xff", b"\xff\xff" + b"x" * 65_535 + b"\x00\x00"],
+    ids=["empty", "order 3", "order 255", "longest"],
+)
+async def test_garbage_ends_the_connection_and_not_the_exposure(garbage: bytes):
+    async with exposed(T1) as (driver, _, exposure):
+        card = await driver.card()
+        card.writer.write(garbage)
+        await card.ended()
+        await until(lambda: not exposure.status().connected)
+        again = await driver.card()
+        assert await again.ask(Order.ATR)
+
+
+async def test_a_message_that_does_not_end_ends_the_connection():
+    async with exposed(times=QUICK) as (driver, _, exposure):
+        card = await driver.card()
+        card.writer.write(b"\xff\xff\x00")
+        await card.ended()
+        await until(lambda: not exposure.status().connected)
+        assert "does not end" in exposure.status().fault
+
+
+async def test_a_message_byte_by_byte_is_carried_out():
+    async with exposed() as (driver, _, _):
+        card = await driver.card()
+        await card.power_on()
+        for byte in b"\x00\x0b" + bytes.fromhex(SELECT_APPLET):
+            card.writer.write(bytes((byte,)))
+            await card.writer.drain()
+        assert await card.hear() == b"\x90\x00"
+
+
+async def test_many_messages_at_once_are_carried_out_in_order():
+    async with exposed() as (driver, _, _):
+        card = await driver.card()
+        card.say(Order.POWER_ON)
+        for _ in range(3):
+            card.say(bytes.fromhex(SELECT_APPLET))
+            card.say(Order.ATR)
+        for _ in range(3):
+            assert await card.hear() == b"\x90\x00"
+            assert b"key1.com" in await card.hear()
+
+
+async def test_a_driver_that_never_reads_is_left():
+    async with listening_driver() as driver:
+        link = DriverLink(DriverAddress("127.0.0.1", driver.port), QUICK)
+        await link.open()
+        with pytest.raises(TransportTimeoutError, match="does not take an answer"):
+            await fill(link)
+        link.close()
+
+
+async def fill(link: DriverLink) -> None:
+    """Send answers until the buffers of both ends are full, and beyond."""
+    for _ in range(1_000):
+        await link.send(bytes(65_535))
