@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from iose.client.module import HopModule, RacsModule
     from iose.client.module_card import CardModule
+    from iose.client.module_place import ReaderModule
     from iose.client.signature import lower_s, verify_signature
     from iose.client.uri import ElementUri
     from iose.crypto.base import Curve, HashAlgorithm
@@ -73,6 +74,7 @@ __all__ = [
     "ModulePinError",
     "PskChangeError",
     "RacsModule",
+    "ReaderModule",
     "SessionClosedError",
     "SessionError",
     "SessionTimeoutError",
@@ -99,6 +101,7 @@ _HOMES = {
     "iose.client.credentials": ("Credential", "CredentialsStore"),
     "iose.client.module": ("HopModule", "RacsModule"),
     "iose.client.module_card": ("CardModule",),
+    "iose.client.module_place": ("ReaderModule",),
     "iose.client.signature": ("lower_s", "verify_signature"),
     "iose.client.uri": ("ElementUri",),
     "iose.crypto.base": ("Curve", "HashAlgorithm"),

@@ -1093,7 +1093,7 @@ TARGETS: dict[str, Target] = {
             b"serial:/dev/ttyACM0?baud=9600&form=text",
             b"sim-array://[::1]:2310/701",
         ),
-        ("client/module.py decode_module", "client/module_place.py decode_reader_module"),
+        ("client/module.py decode_module", "client/module_place.py ReaderModule.decode"),
     ),
     "PSK of a URI": Target(
         _text(decode_psk), (ElementUriError,), (b"00" * 32, b" ***"), ("client/uri.py decode_psk",)

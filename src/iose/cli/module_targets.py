@@ -17,7 +17,6 @@ from iose.client.module import HopModule, Module, RacsModule, decode_module
 from iose.client.module_place import (
     ReaderKind,
     ReaderModule,
-    decode_reader_module,
     is_reader_uri,
 )
 from iose.runtime.errors import ConfigurationError
@@ -104,9 +103,8 @@ def _decode(
 def _in_reader(found: OpenedReader, query: str) -> ReaderModule:
     """Return the module in a configured reader, as a URI that needs no configuration."""
     where, more = _uri_of(found.settings, found)
-    return decode_reader_module(
-        f"{where}?{'&'.join(one for one in (more, query) if one)}".rstrip("?")
-    )
+    options = "&".join(one for one in (more, query) if one)
+    return ReaderModule.decode(f"{where}?{options}" if options else where)
 
 
 def _uri_of(settings: ReaderSettings, found: OpenedReader) -> tuple[str, str]:

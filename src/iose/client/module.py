@@ -17,7 +17,6 @@ from iose.client.module_place import (
     DEFAULT_AID,
     ReaderModule,
     check_pin,
-    decode_reader_module,
     is_reader_uri,
 )
 from iose.client.uri import MAX_PORT, ElementUri
@@ -148,7 +147,7 @@ def decode_module(
         ElementUriError: It is none of them, or the PIN is not one.
     """
     if is_reader_uri(text):
-        return decode_reader_module(text, pin=pin)
+        return ReaderModule.decode(text, pin=pin)
     if not text.lower().startswith(f"{RACS_SCHEME}:"):
         return HopModule(ElementUri.decode(text), is_confirmed)
     try:

@@ -125,6 +125,31 @@ class ReaderModule:
             _refuse("asks for lines of text, which only a serial line carries")
         self._check_pin()
 
+    @classmethod
+    def decode(cls, text: str, *, pin: bytes | None = None) -> "ReaderModule":
+        """Return the module behind a reader that a URI names.
+
+        Raises:
+            ElementUriError: It is malformed, or says something that no module has.
+        """
+        try:
+            parts = urlsplit(text)
+            pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        except ValueError:
+            _refuse("is malformed")
+        if not is_reader_uri(text):
+            _refuse("names no kind of reader")
+        kind, said = ReaderKind(parts.scheme), dict(pairs)
+        if len(said) != len(pairs) or parts.fragment or "@" in parts.netloc:
+            _refuse("says something twice, or what we do not know")
+        place = _array_slot(parts) if kind is ReaderKind.SIM_ARRAY else _local(parts)
+        form = _form(said.pop("form", ModuleForm.APPLET))
+        aid = _aid(said.pop("aid", None), form)
+        words = {name: said.pop(name, "") for name in _WORDS.get(kind, ())}
+        numbers = tuple(sorted((name, _number(kind, name, value)) for name, value in said.items()))
+        reset_chip, flavour = words.get("reset_chip", ""), words.get("flavour", "")
+        return cls(kind, place, numbers, reset_chip, flavour, form, aid, pin)
+
     def __str__(self) -> str:
         """Return the URI, without the PIN."""
         parts = [f"{name}={value}" for name, value in self.numbers]
@@ -167,40 +192,6 @@ def is_reader_uri(text: str) -> bool:
     return bool(colon) and scheme.lower() in set(ReaderKind)
 
 
-def decode_reader_module(text: str, *, pin: bytes | None = None) -> ReaderModule:
-    """Return the module behind a reader that a URI names.
-
-    Raises:
-        ElementUriError: It is malformed, or says something that no module has.
-    """
-    try:
-        parts = urlsplit(text)
-        query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError:
-        _refuse("is malformed")
-    kind = ReaderKind(parts.scheme)
-    said = dict(query)
-    if len(said) != len(query) or parts.fragment or "@" in parts.netloc:
-        _refuse("says something twice, or what we do not know")
-    place = _array_slot(parts) if kind is ReaderKind.SIM_ARRAY else _local(parts)
-    form = _form(said.pop("form", ModuleForm.APPLET))
-    aid = said.pop("aid", None)
-    if aid is not None and form is not ModuleForm.APPLET:
-        _refuse("has an AID, which this form does not use")
-    words = {name: said.pop(name) for name in _WORDS.get(kind, ()) if name in said}
-    numbers = tuple(sorted((name, _number(kind, name, value)) for name, value in said.items()))
-    return ReaderModule(
-        kind,
-        place,
-        numbers,
-        words.get("reset_chip", ""),
-        words.get("flavour", ""),
-        form,
-        DEFAULT_AID if aid is None else _aid(aid),
-        pin,
-    )
-
-
 def _array_slot(parts: SplitResult) -> str:
     try:
         port = SIM_ARRAY_PORT if parts.port is None else parts.port
@@ -224,7 +215,11 @@ def _form(text: str) -> ModuleForm:
         _refuse(f"has a form that is none of {', '.join(ModuleForm)}")
 
 
-def _aid(text: str) -> Aid:
+def _aid(text: str | None, form: ModuleForm) -> Aid:
+    if text is None:
+        return DEFAULT_AID
+    if form is not ModuleForm.APPLET:
+        _refuse("has an AID, which this form does not use")
     try:
         return Aid.from_hex(text)
     except DecodeError as fault:
