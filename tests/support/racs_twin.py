@@ -469,7 +469,13 @@ class _Records:
         return await self._when_ready(lambda: self._tls.read(RECORD))
 
     def send(self, data: bytes) -> None:
-        """Send one record."""
+        """Send one record.
+
+        Raises:
+            Closed: Nobody is there any more.
+        """
+        if self._writer.is_closing():
+            raise Closed
         self._tls.write(data)
         self._writer.write(self._outgoing.read())
 

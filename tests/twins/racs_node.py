@@ -19,7 +19,7 @@ from tests.twins.control import Faults, Order, obey
 from tests.twins.elements import Cards, add_options
 
 GARBAGE = b"\x00\xffHTTP/1.1 400 Bad Request\r\n\r\n"
-SLOW_S = 0.02  # between two bytes
+SLOW_S = 0.002  # between two bytes
 
 
 @dataclass

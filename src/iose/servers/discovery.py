@@ -26,7 +26,7 @@ from iose.iso7816.instructions import INS_SELECT, P1_BY_AID
 from iose.iso7816.status import StatusWord
 from iose.tls.constants import ContentType
 from iose.transport.base import ApduLimits, BatchStep, Connection
-from iose.transport.errors import TransportError
+from iose.transport.errors import RacsRefusedError, TransportError
 from iose.wire.errors import DecodeError
 
 TLS_SE_AID: Final = Aid(b"\x01\x02\x03\x04\x05\x00")  # tls-se.md §4
@@ -108,10 +108,11 @@ async def _fill(connection: Connection) -> tuple[int, int]:
 async def _feed(connection: Connection, chunk_size: int, size: int) -> int:
     """Return how much of a record without an end the element takes, of ``size`` bytes."""
     stops = list(_stops(chunk_size, size))
-    steps = [
-        BatchStep(CommandApdu(0, INS_SEND, 0, 0 if start else P2_FIRST, _RECORD[start:stop]))
+    commands = (
+        CommandApdu(0, INS_SEND, 0, 0 if start else P2_FIRST, _RECORD[start:stop])
         for start, stop in zip([0, *stops], stops, strict=False)
-    ]
+    )
+    steps = [BatchStep(command, wants_data=False) for command in commands]
     responses = await connection.transmit_batch(steps)
     taken = 0
     for stop, response in zip(stops, responses, strict=False):
@@ -131,7 +132,10 @@ def _stops(chunk_size: int, size: int) -> Iterator[int]:
 
 
 async def _accepts(connection: Connection, *commands: CommandApdu) -> bool:
-    responses = await connection.transmit_batch([BatchStep(command) for command in commands])
+    try:
+        responses = await connection.transmit_batch([BatchStep(command) for command in commands])
+    except RacsRefusedError:  # another node's firewall wants a SELECT first; the session goes on
+        return False
     return len(responses) == len(commands) and responses[-1].status == StatusWord.OK
 
 
