@@ -85,6 +85,8 @@ def _check_type(one: ReaderSettings, where: str) -> None:
         case RacsReaderSettings():
             _check_address(f"{where}.address", one.address)
             _check_globs(f"{where}.elements", one.elements)
+            for glob in one.elements:
+                _check_seid(f"{where}.elements", glob)
             _check_wait(f"{where}.poll_s", one.poll_s)
         case RacslReaderSettings():
             _check_address(f"{where}.address", one.address)

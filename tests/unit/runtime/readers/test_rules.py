@@ -181,6 +181,7 @@ def test_a_wrong_type_or_key_is_named_with_what_was_meant(table, message, hint):
         ({**SIM, "address": "2310"}, "'readers[1].address' is no address: '2310'"),
         ({**RACS, "address": "host:0"}, "'readers[1].address' is no address"),
         ({**RACS, "elements": []}, "'readers[1].elements' matches nothing"),
+        ({**RACS, "elements": ["a b"]}, "'readers[1].elements' holds no SEID"),
         ({**RACS, "poll_s": 0}, "'readers[1].poll_s'"),
         ({**RACSL, "sen": ""}, "'readers[1].sen' is missing"),
         ({**RACSL, "psk_file": ""}, "'readers[1].psk_file' is missing"),
