@@ -13,7 +13,6 @@ from typing import Final
 
 from iose.transport.bank import Slot, SlotState
 from iose.transport.errors import (
-    CardBusyError,
     CardRemovedError,
     NoCardError,
     NoReaderError,
@@ -27,6 +26,7 @@ from iose.transport.i2c.reader import I2cReader
 
 SEID_BASE: Final = 1000  # racs.md §10
 POLL_S: Final = 3.0
+RETRY_S: Final = 1.0  # between looks at what does not work
 LOOK_ANSWER_S: Final = 2.0  # a device that starts slowly is seen by the next look
 TRANSFER_SIZE: Final = 128  # iose-server.md §8.4
 
@@ -128,7 +128,8 @@ class I2cBank:
 
     async def _keep_looking(self) -> None:
         while True:
-            await asyncio.sleep(self._poll_s)
+            is_ready = self._slot.state is SlotState.READY
+            await asyncio.sleep(self._poll_s if is_ready else min(self._poll_s, RETRY_S))
             await self.refresh()
 
     async def _look(self, device: I2cDevice) -> bytes:
@@ -153,13 +154,12 @@ class I2cBank:
 
     def _note_fault(self, error: TransportError) -> None:
         state = SlotState.FAULT
-        if isinstance(error, CardBusyError):
-            return
         if isinstance(error, NoCardError | CardRemovedError):
             state = SlotState.EMPTY
         elif isinstance(error, NoReaderError) and error.hint != EXTRA_HINT:
             state = SlotState.ABSENT
-        self._show(state, fault=str(error), hint=error.hint or "")
+        fault = str(error).removeprefix(f"{error.reader}: ")
+        self._show(state, fault=fault, hint=error.hint or "")
 
     def _show(
         self,

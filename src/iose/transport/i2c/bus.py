@@ -19,7 +19,6 @@ from iose.transport.i2c.lines import (
     SOCKET_PREFIXES,
     Lines,
     NotAcknowledgedError,
-    OpenLines,
     ResetPin,
 )
 from iose.transport.i2c.linux import LinuxLines
@@ -46,12 +45,10 @@ class I2cBus:
 
     Args:
         path: As ``open_lines`` takes it.
-        opener: Opens it.
     """
 
-    def __init__(self, path: str, opener: OpenLines = open_lines) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self._opener = opener
         self._lines: Lines | None = None
         self._free_at = 0.0
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -114,7 +111,7 @@ class I2cBus:
 
     def _transfer(self, work: Callable[[Lines], bytes]) -> bytes | None:
         if self._lines is None:
-            self._lines = self._opener(self.path)
+            self._lines = open_lines(self.path)
         time.sleep(max(0.0, self._free_at - time.monotonic()))
         try:
             return work(self._lines)

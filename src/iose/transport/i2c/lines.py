@@ -4,7 +4,6 @@
 Called by the bus's own thread only. Of frames and elements it knows nothing.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -59,6 +58,3 @@ class Lines(Protocol):
 
     def close(self) -> None:
         """Let go of everything."""
-
-
-OpenLines = Callable[[str], Lines]
