@@ -120,7 +120,7 @@ class _Importer:
         self._take_addresses(settings)
         self._take_limits(settings)
         self._take_certificates(settings)
-        self._readers = read_readers(settings, self._optional_lines, self._note)
+        self._readers = read_readers(self._folder, settings, self._optional_lines, self._note)
         self._take_names(settings)
         rules = make_rules(self._read_access(settings), self._note)
         self._note_index(settings)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 from iose.iso7816.aid import Aid
@@ -104,21 +105,22 @@ def is_sen(text: str) -> bool:
 
 
 def read_readers(
-    settings: Settings, lines: Callable[[str], list[list[str]]], note: Note
+    folder: Path, settings: Settings, lines: Callable[[str], list[list[str]]], note: Note
 ) -> AuthorReaders:
     """Return the readers that a directory speaks of.
 
     Args:
+        folder: The directory, absolute; what is to be made by hand is looked for in it.
         settings: Of ``config.txt``.
         lines: Gives the words of each line of a file; none where there is no such file.
         note: Told what is not carried over.
     """
     found = AuthorReaders()
     serials = _serials(lines, note)
-    _take_grid(found, settings, serials, note)
+    _take_grid(found, settings, serials, str(folder / GRID_PKI), note)
     found.tables.extend(_i2c_tables(settings, note))
     found.tables.append(_pcsc_table(serials, note))
-    _Emulator(found, note).take(lines(EMULATOR))
+    _Emulator(found, folder, note).take(lines(EMULATOR))
     return found
 
 
@@ -126,7 +128,7 @@ def read_readers(
 
 
 def _take_grid(
-    found: AuthorReaders, settings: Settings, serials: dict[str, str], note: Note
+    found: AuthorReaders, settings: Settings, serials: dict[str, str], pki: str, note: Note
 ) -> None:
     if settings.get("is_external_grid", ["yes"])[0] != "yes" or "grid_server" not in settings:
         return
@@ -146,12 +148,11 @@ def _take_grid(
             {"type": "sim-array", "address": f"{host}:{port}", "slots": slots, "seids": names}
         )
     else:
-        found.tables.append(_racs_table(f"{host}:{port}", [str(one) for one in slots], GRID_PKI))
+        found.tables.append(_racs_table(f"{host}:{port}", [str(one) for one in slots], pki))
         note(
-            f"the grid {host}:{port}: put {PKI_FILES} into the folder '{GRID_PKI}' of the data "
-            "folder, made of the client certificate that the published server had beside its "
-            "own, and of what certified the grid, which that server did not verify; take "
-            "'legacy' out if it is a node of ours"
+            f"the grid {host}:{port}: put {PKI_FILES} into the folder '{pki}', made of the client "
+            "certificate that the published server had beside its own, and of what certified the "
+            "grid, which that server did not verify; take 'legacy' out if it is a node of ours"
         )
     for slot in slots:  # its serial number is taken out: no PC/SC reader has it
         seid = serials.pop(f"{GRID_SERIAL}{slot}", None)
@@ -273,8 +274,9 @@ def _pcsc_table(serials: dict[str, str], note: Note) -> Table:
 class _Emulator:
     """Takes what stood for readers on other machines (iose-server.md §8.5)."""
 
-    def __init__(self, found: AuthorReaders, note: Note) -> None:
+    def __init__(self, found: AuthorReaders, folder: Path, note: Note) -> None:
         self._found = found
+        self._folder = folder
         self._note = note
         self._remote: dict[str, list[str]] = {}
 
@@ -289,13 +291,14 @@ class _Emulator:
                 has_files = True
             elif key not in {"stimeout", "debug"}:
                 self._note(f"{EMULATOR}: a line begins with no word that is known; it is left out")
+        pki = str(self._folder / EMULATOR_PKI)
         for address, seids in self._remote.items():
-            self._add(_racs_table(address, list(dict.fromkeys(seids)), EMULATOR_PKI))
+            self._add(_racs_table(address, list(dict.fromkeys(seids)), pki))
         if self._remote:
             source = f"the files that ca, cert and key name in {EMULATOR}" if has_files else "them"
             self._note(
-                f"{EMULATOR}: put {PKI_FILES} into the folder '{EMULATOR_PKI}' of the data "
-                f"folder, made of {source}; take 'legacy' out where a node of ours answers"
+                f"{EMULATOR}: put {PKI_FILES} into the folder '{pki}', made of {source}; take "
+                "'legacy' out where a node of ours answers"
             )
 
     def _add(self, table: Table) -> None:
@@ -348,7 +351,7 @@ class _Emulator:
                 "or an identity module; it is left out"
             )
             return
-        file = f"racsl-{sen}.psk"
+        file = str(self._folder / f"racsl-{sen}.psk")
         self._add(
             {
                 "type": "racsl",

@@ -76,7 +76,7 @@ def test_a_serial_number_of_two_readers_is_left_to_the_operator(imported):
     assert "reader 1 has several SEIDs" in notes
 
 
-def test_a_grid_becomes_a_reader_over_racs(imported):
+def test_a_grid_becomes_a_reader_over_racs(imported, tmp_path):
     config, notes = imported(
         config=GRID + "grid_max_slots 3 (slots)\ngrid_first_slot 1010 (the first)\n"
         f"gridhist key1.com null\ngridaid {AID}\n"
@@ -84,7 +84,7 @@ def test_a_grid_becomes_a_reader_over_racs(imported):
     (table,) = tables(config, RacsReaderSettings)
     assert (table.address, table.legacy) == ("10.0.0.1:7777", True)
     assert table.elements == ("1010", "1011", "1012")
-    assert table.pki
+    assert table.pki == str(tmp_path / "grid-pki")
     assert f"folder '{table.pki}'" in notes
     assert elements(config) == {
         "1010": ("key1.com", AID, True, ()),
@@ -183,7 +183,7 @@ def test_an_address_that_is_none_is_left_out(imported):
     assert "i2c_first_adr is missing" in notes
 
 
-def test_what_the_emulator_reached_is_reached_here(imported):
+def test_what_the_emulator_reached_is_reached_here(imported, tmp_path):
     config, notes = imported(
         config="x 1\n",
         cardconfig=(
@@ -203,7 +203,8 @@ def test_what_the_emulator_reached_is_reached_here(imported):
     (line,) = tables(config, SerialSettings)
     assert (line.device, line.sen) == ("/dev/ttyS2", "key8.com")
     assert elements(config)["key5.com"][0] == "key5.com"
-    assert "write the key of key2.com into the file 'racsl-key2.com.psk'" in notes
+    assert boards[0].psk_file == str(tmp_path / "racsl-key2.com.psk")
+    assert f"write the key of key2.com into the file '{boards[0].psk_file}'" in notes
     for secret in (KEY, "secretword"):
         assert secret not in notes
 
