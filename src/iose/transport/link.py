@@ -6,6 +6,8 @@ that is never used again after something went wrong on it. The link itself knows
 """
 
 import asyncio
+import os
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol, TypeVar
@@ -106,12 +108,33 @@ class LinkReader:
         return self._turn.locked()
 
     async def connect(self) -> "LinkConnection":
-        """Power the element on and return a connection; a session before it is waited for.
+        """Power the element on and return a connection; a session that ends is waited for.
+
+        Raises:
+            TransportError: There is no reader, no element, or no answer; or a session has it.
+        """
+        if self._session is not None and not self._session.is_closing:
+            raise TransportError(self._name, "the element is held by another connection")
+        link, atr = await self._open()
+        self._session = LinkConnection(link, atr, self._apdu_s, self._end)
+        return self._session
+
+    async def look(self) -> bytes:
+        """Power the element on and off again, and return its ATR.
 
         Raises:
             TransportError: There is no reader, no element, or no answer.
         """
-        await within(self._name, self._turn.acquire(), self._apdu_s, "the element is held")
+        link, atr = await self._open()
+        try:
+            await within(self._name, link.close(), CLOSE_S)
+        finally:
+            link.abort()
+            self._turn.release()
+        return atr
+
+    async def _open(self) -> tuple[ElementLink, bytes]:
+        await within(self._name, self._turn.acquire(), self._apdu_s, "the element is not let go")
         link = self._make_link()
         is_open = False
         try:
@@ -124,8 +147,7 @@ class LinkReader:
             if not is_open:
                 link.abort()
                 self._turn.release()
-        self._session = LinkConnection(link, atr, self._apdu_s, self._end)
-        return self._session
+        return link, atr
 
     def cut(self, error: TransportError) -> None:
         """End the session, if there is one, with an error for whoever waits or asks next."""
@@ -140,7 +162,11 @@ class LinkReader:
 
 
 class LinkConnection:
-    """A powered element, held until ``close`` or until its link fails."""
+    """A powered element, held until ``close`` or until its link fails.
+
+    Attributes:
+        is_closing: Whether its end has begun.
+    """
 
     def __init__(
         self,
@@ -155,6 +181,7 @@ class LinkConnection:
         self._on_end = on_end
         self._apdus = 0
         self._is_open = True
+        self.is_closing = False
         self._end: TransportError | None = None
         self._turn = asyncio.Lock()
 
@@ -203,6 +230,7 @@ class LinkConnection:
 
     async def close(self) -> None:
         """Power the element off and let it go; never raises."""
+        self.is_closing = True
         async with self._turn:
             if not self._is_open:
                 return
@@ -265,3 +293,10 @@ async def within(name: str, work: Awaitable[T], wait_s: float, what: str = "no a
             return await work
     except TimeoutError:
         raise TransportTimeoutError(name, f"{what} within {wait_s:g} s", hint=SILENT_HINT) from None
+
+
+def reason(error: OSError) -> str:
+    """Return why a connection could not be made, in the system's words."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)

@@ -132,9 +132,7 @@ class SlotKeeper:
                 await self._wake.wait()
 
     async def _look_closely(self) -> None:
-        connection = await self._reader.connect()
-        atr = connection.atr
-        await connection.close()
+        atr = await self._reader.look()
         if self._is_expected:
             self._become(SlotState.READY, atr=atr)
 

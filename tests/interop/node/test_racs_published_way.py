@@ -104,12 +104,12 @@ def test_an_unknown_command_ends_the_session_there_and_the_next_request_opens_an
 
 def test_racs_lite_reaches_the_element_of_its_key(node):
     port = int(node.ask("status")["racsl"][0].rpartition(":")[2])
-    reader = RacslReader(RacslEndpoint("127.0.0.1", port, PSK, "key1.com", identity="board"))
+    endpoint = RacslEndpoint("127.0.0.1", port, PSK, "key1.com", identity="board")
 
     async def work():
-        connection = await reader.connect()
+        connection = await RacslReader(endpoint).connect()
         with pytest.raises(NoCardError):
-            await reader.connect()  # in use
+            await RacslReader(endpoint).connect()  # in use
         plan = [BatchStep(KEYSTORE), BatchStep(VERSION)]
         found = await connection.transmit_batch(plan)
         await connection.reset()

@@ -13,6 +13,7 @@ from iose.iso7816.atr import ATR_SIZE_LIMIT
 from iose.iso7816.status import StatusWord
 from iose.protocols.sim_array import LINE_LIMIT, SimReply, decode_reply, encode_exchange
 from iose.transport.errors import CardRemovedError, NoReaderError, TransportError
+from iose.transport.link import reason
 from iose.wire.errors import DecodeError, LocalProtocolError
 
 ATR_SHORTEST: Final = 2  # TS and T0
@@ -50,7 +51,7 @@ class ArrayLine:
                 self._host, self._port, limit=LINE_LIMIT
             )
         except OSError as error:
-            text = f"cannot connect: {error.strerror or error}"
+            text = f"cannot connect: {reason(error)}"
             raise NoReaderError(self._name, text, hint=ABSENT_HINT) from error
         try:
             await self._hear(self._reader)
