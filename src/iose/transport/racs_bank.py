@@ -19,6 +19,7 @@ from iose.protocols.racs.status import EventClass
 from iose.transport.bank import Slot, SlotState
 from iose.transport.errors import (
     CardRemovedError,
+    NoReaderError,
     TransportError,
     TransportTimeoutError,
 )
@@ -41,6 +42,10 @@ _EMPTY_HINT: Final = (
 )
 _UNLISTED_FAULT: Final = "the node does not have this element, or does not show it to us"
 _UNLISTED_HINT: Final = "iose racs list, with the same certificate, shows what it has for us"
+_CLOSED_FAULT: Final = "the server ends each session before it answers"
+_CLOSED_HINT: Final = (
+    "our certificate may be revoked there, or too many sessions be open: its log says which"
+)
 _SILENT_HINT: Final = "it is served again as soon as it answers; the other node's log may say more"
 _SPEECH_HINT: Final = "is this the RACS port of a node?"
 
@@ -162,7 +167,7 @@ class RacsBank:
         """Return the listed SEIDs that are asked for.
 
         Raises:
-            CardRemovedError: The server ends the session without an answer.
+            NoReaderError: The server ends the session without an answer.
             TransportError: The server is not there, or refuses us.
             RacsPeerError: It does not speak RACS.
         """
@@ -172,9 +177,11 @@ class RacsBank:
                 await self._link.open()
                 text = succeeded(self._endpoint.address, await self._ask("LIST")).text
                 break
-            except CardRemovedError:  # the session had ended
+            except CardRemovedError as error:  # the session had ended
                 if is_last:
-                    raise
+                    raise NoReaderError(
+                        self._endpoint.address, _CLOSED_FAULT, hint=_CLOSED_HINT
+                    ) from error
         return [
             seid
             for seid in dict.fromkeys(text.split())

@@ -287,6 +287,21 @@ async def test_a_user_whom_no_rule_knows_is_told_of_rules():
         assert "rule" in bank.first.hint
 
 
+async def test_a_server_that_ends_each_session_is_a_fault_and_its_reasons_are_told(folder):
+    async with RacsTwin(Twin(three(), {"admin": None}), folder, is_modern=True) as server:
+
+        async def cut(request, answer, send):
+            server.cut()
+
+        server._meddle = cut
+        async with watched(folder, server.port) as bank:
+            assert bank.shown == [("", "", "fault")]
+            assert "ends each session" in bank.first.fault
+            assert "revoked" in bank.first.hint
+            server._meddle = None
+            await bank.until(SlotState.READY)
+
+
 async def test_a_server_that_speaks_something_else_is_a_fault(folder):
     async def serve(reader, writer):
         await reader.readline()
