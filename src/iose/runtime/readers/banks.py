@@ -4,8 +4,6 @@
 What a transport needs is imported when a table asks for it: a node without PC/SC loads no PC/SC.
 """
 
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -64,11 +62,13 @@ def _make(settings: ReaderSettings, folder: Path) -> ReaderBank:
 
 
 def _pcsc(one: PcscSettings) -> ReaderBank:
+    from iose.transport.pcsc import PcscBank  # noqa: PLC0415
 
-    return _bank_class("pcsc", "PcscBank")(one.label, readers=one.readers, apdu_s=one.apdu_s)
+    return PcscBank(one.label, readers=one.readers, apdu_s=one.apdu_s)
 
 
 def _racs(one: RacsReaderSettings, folder: Path) -> ReaderBank:
+    from iose.transport.racs_bank import RacsBank  # noqa: PLC0415
     from iose.transport.racs_link import RacsEndpoint, identity_files  # noqa: PLC0415
 
     host, port = parse_address(one.address)
@@ -83,7 +83,7 @@ def _racs(one: RacsReaderSettings, folder: Path) -> ReaderBank:
         is_legacy=one.legacy,
         answer_s=one.apdu_s,
     )
-    return _bank_class("racs_bank", "RacsBank")(
+    return RacsBank(
         one.label,
         endpoint=endpoint,
         elements=one.elements,
@@ -93,9 +93,10 @@ def _racs(one: RacsReaderSettings, folder: Path) -> ReaderBank:
 
 
 def _racsl(one: RacslReaderSettings, folder: Path) -> ReaderBank:
+    from iose.transport.racsl_bank import RacslBank  # noqa: PLC0415
 
     host, port = parse_address(one.address)
-    return _bank_class("racsl_bank", "RacslBank")(
+    return RacslBank(
         one.label,
         host=host,
         port=port,
@@ -108,16 +109,18 @@ def _racsl(one: RacslReaderSettings, folder: Path) -> ReaderBank:
 
 
 def _sim_array(one: SimArraySettings) -> ReaderBank:
+    from iose.transport.sim_array import SimArrayBank  # noqa: PLC0415
 
     host, port = parse_address(one.address)
-    return _bank_class("sim_array", "SimArrayBank")(
+    return SimArrayBank(
         one.label, host=host, port=port, slots=one.slots, apdu_s=one.apdu_s, poll_s=one.poll_s
     )
 
 
 def _i2c(one: I2cSettings) -> ReaderBank:
+    from iose.transport.i2c import I2cBank  # noqa: PLC0415
 
-    return _bank_class("i2c", "I2cBank")(
+    return I2cBank(
         one.label,
         bus=one.bus,
         address=one.address,
@@ -131,12 +134,6 @@ def _i2c(one: I2cSettings) -> ReaderBank:
 
 
 def _serial(one: SerialSettings) -> ReaderBank:
+    from iose.transport.serial_line import SerialBank  # noqa: PLC0415
 
-    return _bank_class("serial_line", "SerialBank")(
-        one.label, device=one.device, baud=one.baud, sen=one.sen, apdu_s=one.apdu_s
-    )
-
-
-def _bank_class(module: str, name: str) -> Callable[..., ReaderBank]:
-    found: Callable[..., ReaderBank] = getattr(import_module(f"iose.transport.{module}"), name)
-    return found
+    return SerialBank(one.label, device=one.device, baud=one.baud, sen=one.sen, apdu_s=one.apdu_s)

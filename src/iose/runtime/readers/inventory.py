@@ -7,7 +7,16 @@ elements of one SEID are both kept away, for nobody can tell which one is meant.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 from typing import Any, Final
 
@@ -43,7 +52,7 @@ class RunningBank:
     Attributes:
         table: The table as it is now.
         places: Its slots, in the bank's order.
-        starting: Its first look, while that lasts.
+        looking: Its first look, or one that was asked for, while that lasts.
         fault: Why it cannot be used at all; "" when it can.
     """
 
@@ -51,7 +60,7 @@ class RunningBank:
         self.table = table
         self.bank = bank
         self.places: list[Place] = []
-        self.starting: asyncio.Task[None] | None = None
+        self.looking: asyncio.Task[None] | None = None
         self.fault = ""
         self._known: dict[str, Place] = {}
 
@@ -74,13 +83,13 @@ class RunningBank:
         """Return what an operator sees: every slot, or why there is none."""
         if self.places:
             return [place.view() for place in self.places]
-        fault = self.fault or ("it has not answered yet" if self.starting else "nothing is there")
+        fault = self.fault or ("it has not answered yet" if self.looking else "nothing is there")
         slot = Slot(self.table.label, "", SlotState.ABSENT, fault=fault)
         return [Place(self.table, slot).view()]
 
     async def stop(self) -> None:
         """End the bank, and what looks into its elements."""
-        doing = [place.probe for place in self._known.values()] + [self.starting]
+        doing = [place.probe for place in self._known.values()] + [self.looking]
         for task in filter(None, doing):
             task.cancel()
         try:
@@ -182,7 +191,9 @@ class ReaderInventory:
         await asyncio.gather(*(one.stop() for one in former if one not in self._banks))
         for running in self._banks:
             if running not in former:
-                running.starting = self._run(self._start_bank(running))
+                running.looking = self._run(
+                    self._look_at(running, running.bank.start(self._look_soon))
+                )
         self.look()
 
     async def refresh(self) -> None:
@@ -190,7 +201,8 @@ class ReaderInventory:
         for place in self._places():
             place.forget_failure()
         for running in self._banks:
-            self._run(self._refresh_bank(running))
+            if running.looking is None:
+                running.looking = self._run(self._look_at(running, running.bank.refresh()))
         await self._wait(LOOK_S)
         self.look()
 
@@ -222,6 +234,9 @@ class ReaderInventory:
             for seid, place in self._served.items()
             if served.get(seid) is not place
         }
+        for info, _ in shown:
+            if info.seid not in self._served:
+                log.info("element.found", seid=info.seid, sen=info.sen)
         is_same = shown == self._shown and not gone
         self._served, self._shown = served, shown
         if not is_same:
@@ -253,21 +268,15 @@ class ReaderInventory:
             log.error("reader.repeated_seid", seid=seid, readers=names)
         self._clashes = clashes
 
-    async def _start_bank(self, running: RunningBank) -> None:
+    async def _look_at(self, running: RunningBank, look: Awaitable[None]) -> None:
         try:
-            await running.bank.start(self._look_soon)
+            await look
+            running.fault = ""
         except Exception as error:  # the top of a bank: the others go on
-            running.fault = f"it does not start: {error}"
+            running.fault = f"it has a bug: {error}"
             log.exception("reader.fault", reader=running.table.label)
         finally:
-            running.starting = None
-        self.look()
-
-    async def _refresh_bank(self, running: RunningBank) -> None:
-        try:
-            await running.bank.refresh()
-        except Exception:  # the top of a bank: the others go on
-            log.exception("reader.fault", reader=running.table.label)
+            running.looking = None
         self.look()
 
     async def _probe(self, place: Place) -> None:

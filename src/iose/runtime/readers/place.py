@@ -178,9 +178,11 @@ class Place:
     def _empty(self) -> None:
         if self.is_settled or self.is_tried or self.probe is not None:
             self.visit += 1
+        # one without an ATR may be another, and one without an applet may get it elsewhere
+        served = {atr: one for atr, one in self._found.items() if atr and one.speaks_tls_se}
+        self._found = served
         self.is_tried = self.is_settled = False
         self._seen_atr = b""
-        self._found.pop(b"", None)  # the next one may be another
         if self.probe is not None:
             self.probe.cancel()
 

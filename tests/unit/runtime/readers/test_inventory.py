@@ -170,7 +170,7 @@ async def test_a_bank_that_breaks_the_contract_takes_nobody_along():
     broken.fault = ValueError("a bug")
     async with Rig(broken, well) as rig:
         assert rig.seids == ["sim-1"]
-        assert rig.row("bank1")["fault"] == "it does not start: a bug"
+        assert rig.row("bank1")["fault"] == "it has a bug: a bug"
         assert rig.logged("reader.fault")
 
 
@@ -219,6 +219,31 @@ async def test_an_element_without_an_applet_is_on_the_administration_plane_alone
         await rig.inventory.refresh()
         await rig.until(lambda: rig.sens == ["key1.com"])
         assert rig.row("1")["fault"] == ""
+
+
+async def test_a_card_without_an_applet_is_looked_into_each_time_it_is_put_in():
+    bank = ScriptedBank(filled("1", "key1.com", has_applet=False))
+    async with Rig(bank) as rig:
+        slot = bank.slots[0]
+        bank.put(empty("1"))
+        await rig.until(lambda: not rig.seids)
+        slot.reader.element.has_applet = True
+        bank.put(slot)
+        await rig.until(lambda: rig.sens == ["key1.com"])
+
+
+async def test_a_look_that_lasts_is_not_begun_again(monkeypatch):
+    monkeypatch.setattr(module, "START_WAIT_S", 0.01)
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    bank = ScriptedBank(filled("1", "key1.com"))
+    bank.gate.clear()
+    async with Rig(bank) as rig:
+        await rig.inventory.refresh()
+        assert bank.events == ["start"]
+        bank.gate.set()
+        await rig.until(lambda: rig.inventory._banks[0].looking is None)
+        await rig.inventory.refresh()
+        assert bank.events == ["start", "refresh"]
 
 
 async def test_an_operator_who_names_an_element_is_believed():
