@@ -9,36 +9,37 @@ byte is an order to the card, more are a command APDU.
 import fcntl
 import os
 import re
+import shutil
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from iose.iso7816.atr import Atr, TransmissionProtocol
+from iose.iso7816.t0 import T0Interface
+from iose.protocols.vpcd import Order
 from tests.support.peers import all_peers_expected, require_peer
 
 VPCD_PORT = 27_963  # the driver's own, 35963, the kernel gives to whoever asks for any free port
 VPCD_ADDRESS = ("127.0.0.1", VPCD_PORT)
+SLOTS = 2  # of each reader, on ports that follow each other
 DRIVER_CONFIGURATION = Path("/etc/reader.conf.d/vpcd")
-DRIVER_PORT = re.compile(r"0x[0-9A-Fa-f]+")
+DRIVER_LIBRARY = re.compile(r"^LIBPATH\s+(\S+)", re.MULTILINE)
+READER = """FRIENDLYNAME "{name}"
+DEVICENAME /dev/null:0x{port:04X}
+LIBPATH {library}
+CHANNELID 0x{port:04X}
+"""
 DAEMON_SOCKET = Path("/run/pcscd/pcscd.comm")
+DAEMON_PID = DAEMON_SOCKET.with_name("pcscd.pid")
 START_DEADLINE_S = 10.0
-POLL_S = 0.05
-
-
-class Order(IntEnum):
-    """What one byte tells the card."""
-
-    POWER_OFF = 0
-    POWER_ON = 1
-    RESET = 2
-    ATR = 4
+POLL_S = 0.02
 
 
 class Card(Protocol):
@@ -50,36 +51,111 @@ class Card(Protocol):
     def process(self, command: bytes) -> bytes: ...
 
 
+class T0Card:
+    """A card of ours with the manners of T=0: what it answers has to be fetched.
+
+    Attributes:
+        card: The card, which is asked whole APDUs.
+    """
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+        self._interface = T0Interface()
+
+    def power_on(self) -> bytes:
+        return self._start(self.card.power_on())
+
+    def reset(self) -> bytes:
+        return self._start(self.card.reset())
+
+    def power_off(self) -> None:
+        self.card.power_off()
+
+    def process(self, command: bytes) -> bytes:
+        at_once = self._interface.receive_command(command)
+        if at_once is not None:
+            return at_once
+        return self._interface.receive_response(command, self.card.process(command))
+
+    def _start(self, atr: bytes) -> bytes:
+        self._interface.clear()
+        named = Atr.decode(atr).historical_bytes
+        return Atr.for_contacts(named, TransmissionProtocol.T0).encode()
+
+
+class MuteCard:
+    """A card that cannot be started: its answer to reset is longer than any (33 bytes)."""
+
+    def power_on(self) -> bytes:
+        return bytes(40)
+
+    def reset(self) -> bytes:
+        return self.power_on()
+
+    def power_off(self) -> None: ...
+
+    def process(self, command: bytes) -> bytes:
+        raise AssertionError(command.hex())
+
+
 class VirtualCard:
     """A card in the virtual reader until ``remove``.
 
+    Args:
+        card: What is in it.
+        address: Where the driver of its reader listens.
+        reader: Name of its reader.
+
     Attributes:
         commands: The commands it was sent.
+        orders: The orders of one byte it was given.
+        asked: Set when a command comes.
     """
 
-    def __init__(self, card: Card, address: tuple[str, int] = VPCD_ADDRESS) -> None:
+    def __init__(
+        self,
+        card: Card,
+        address: tuple[str, int] = VPCD_ADDRESS,
+        reader: str = "Virtual PCD 00 00",
+    ) -> None:
         self.commands: list[bytes] = []
+        self.orders: list[int] = []
+        self.asked = threading.Event()
+        self.reader = reader
         self._card = card
         self._atr = card.power_on()
+        self._answers = threading.Event()
+        self._answers.set()
         self._socket = socket.create_connection(address)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         is_seen = False
         try:
-            _wait_until("the service sees the card", has_card)
+            _wait_until("the service sees the card", lambda: has_card(reader))
             is_seen = True
         finally:
             if not is_seen:
-                self._disconnect()
+                self.pull()
+
+    def hold(self) -> None:
+        """Answer no command until ``answer``."""
+        self.asked.clear()
+        self._answers.clear()
+
+    def answer(self) -> None:
+        """Answer what waits, and again from now on."""
+        self._answers.set()
 
     def remove(self) -> None:
-        """Take the card out of the reader."""
-        self._disconnect()
-        _wait_until("the service sees that the card is gone", lambda: not has_card())
+        """Take the card out of the reader, and wait until the service has seen it."""
+        self.pull()
+        _wait_until("the service sees that the card is gone", lambda: not has_card(self.reader))
 
-    def _disconnect(self) -> None:
+    def pull(self) -> None:
+        """Take the card out of the reader; a second time changes nothing."""
         with suppress(OSError):  # the reader went first
             self._socket.shutdown(socket.SHUT_RDWR)
+        self._answers.set()
         self._thread.join()
         self._socket.close()
 
@@ -87,12 +163,16 @@ class VirtualCard:
         while (message := self._receive()) is not None:
             answer = self._answer(message)
             if answer is not None:
-                self._socket.sendall(len(answer).to_bytes(2, "big") + answer)
+                self._answers.wait()
+                with suppress(OSError):  # it is being taken out
+                    self._socket.sendall(len(answer).to_bytes(2, "big") + answer)
 
     def _answer(self, message: bytes) -> bytes | None:
         if len(message) > 1:
             self.commands.append(message)
+            self.asked.set()
             return self._card.process(message)
+        self.orders.append(message[0])
         match message[0]:
             case Order.ATR:
                 return self._atr
@@ -111,6 +191,8 @@ class VirtualCard:
         while len(data) < size:
             try:
                 piece = self._socket.recv(size - len(data))
+                # the driver writes a length and waits for its acknowledgement
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             except OSError:
                 return None
             if not piece:
@@ -119,9 +201,76 @@ class VirtualCard:
         return data
 
 
+class VirtualService:
+    """A PC/SC service of our own, with virtual readers.
+
+    Args:
+        folder: For its configuration and its log.
+        readers: How many readers there are; each has two slots, and is never in the way of another.
+    """
+
+    def __init__(self, folder: Path, readers: int = 1) -> None:
+        self._log = folder / "pcscd.log"
+        self._configuration = folder / "readers"
+        self._configuration.mkdir()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.ports = [VPCD_PORT + SLOTS * number for number in range(readers)]
+        found = DRIVER_LIBRARY.search(DRIVER_CONFIGURATION.read_text())
+        assert found, DRIVER_CONFIGURATION
+        for number, port in enumerate(self.ports):
+            library = Path(found[1])
+            if number:  # one library keeps one lock, and the sockets of one reader
+                library = shutil.copy(library.resolve(), folder / f"vpcd-{number}.so")
+            text = READER.format(name=reader_name(number), port=port, library=library)
+            (self._configuration / f"vpcd-{number}").write_text(text)
+
+    def start(self) -> None:
+        """Start it, and return when its readers are there."""
+        if not _is_served():  # one that was killed may have the number of another process by now
+            DAEMON_PID.unlink(missing_ok=True)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [require_peer("pcscd"), "--foreground", "--config", str(self._configuration)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        for port in self.ports:
+            _wait_until("pcscd opens the virtual reader", lambda port=port: _is_listening(port))
+
+    def stop(self) -> None:
+        """End it in order; a second time changes nothing."""
+        self._end(subprocess.Popen.terminate)
+
+    def kill(self) -> None:
+        """Kill it without warning."""
+        self._end(subprocess.Popen.kill)
+
+    def insert(self, card: Card, reader: int = 0, slot: int = 0) -> VirtualCard:
+        """Put a card into a slot of a reader."""
+        name = f"{reader_name(reader)} 00 {slot:02X}"
+        return VirtualCard(card, ("127.0.0.1", self.ports[reader] + slot), name)
+
+    def _end(self, how: "Callable[[subprocess.Popen[bytes]], None]") -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        how(process)
+        try:
+            process.wait(START_DEADLINE_S)
+        except subprocess.TimeoutExpired:  # it waits for a card that does not answer
+            process.kill()
+            process.wait()
+
+
+def reader_name(number: int) -> str:
+    """Return the name of a virtual reader, without the digits of the service."""
+    return f"Virtual PCD {number}" if number else "Virtual PCD"
+
+
 @contextmanager
-def virtual_reader(folder: Path) -> Iterator[None]:
-    """Give a PC/SC service with an empty virtual reader; skip where it cannot be.
+def virtual_reader(folder: Path, readers: int = 1) -> Iterator[VirtualService]:
+    """Give a PC/SC service with empty virtual readers; skip where it cannot be.
 
     Only root starts the service, and one machine has one: a lock makes tests wait for each other.
     """
@@ -136,28 +285,12 @@ def virtual_reader(folder: Path) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if DAEMON_SOCKET.exists() and _is_served():
             pytest.skip("another PC/SC service runs on this machine")
-        with (folder / "pcscd.log").open("wb") as log:
-            service = subprocess.Popen(
-                [require_peer("pcscd"), "--foreground", "--config", str(_configure(folder))],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-            try:
-                _wait_until("pcscd opens the virtual reader", _is_listening)
-                yield
-            finally:
-                service.terminate()
-                service.wait(START_DEADLINE_S)
-
-
-def _configure(folder: Path) -> Path:
-    """Write the driver's configuration with our port, and return the folder it is in."""
-    readers = folder / "readers"
-    readers.mkdir()
-    given = DRIVER_CONFIGURATION.read_text()
-    (readers / "vpcd").write_text(DRIVER_PORT.sub(f"0x{VPCD_PORT:04X}", given))
-    return readers
+        service = VirtualService(folder, readers)
+        try:
+            service.start()
+            yield service
+        finally:
+            service.stop()
 
 
 def _miss(reason: str) -> None:
@@ -171,17 +304,18 @@ def _is_served() -> bool:
         return probe.connect_ex(str(DAEMON_SOCKET)) == 0
 
 
-def has_card() -> bool:
-    """Return whether a program that asks PC/SC finds a card in the first reader."""
+def has_card(reader: str = "Virtual PCD 00 00") -> bool:
+    """Return whether a program that asks PC/SC finds a card in a reader."""
     listed = subprocess.run(
         [require_peer("opensc-tool"), "--list-readers"],
         capture_output=True,
         text=True,
         check=False,
         stdin=subprocess.DEVNULL,
+        timeout=START_DEADLINE_S,
     )
-    readers = [line.split() for line in listed.stdout.splitlines()]
-    return any(fields[:2] == ["0", "Yes"] for fields in readers)
+    rows = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
+    return any(row[1] == "Yes" and row[2].strip() == reader for row in rows if len(row) > 2)
 
 
 def _wait_until(what: str, condition: Callable[[], bool]) -> None:
@@ -192,9 +326,9 @@ def _wait_until(what: str, condition: Callable[[], bool]) -> None:
         time.sleep(POLL_S)
 
 
-def _is_listening() -> bool:
+def _is_listening(port: int = VPCD_PORT) -> bool:
     """Return whether the driver listens, without connecting: it would take us for a card."""
-    wanted = f"{VPCD_PORT:04X}"
+    wanted = f"{port:04X}"
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:]:
             fields = line.split()

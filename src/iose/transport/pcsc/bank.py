@@ -47,6 +47,7 @@ class PcscBank:
         self._changed: Callable[[], None] = _ignore
         self._monitor: ReaderMonitor | None = None
         self._entries: dict[str, ReaderEntry] = {}
+        self._names: tuple[str, ...] = ()  # of all readers, wanted or not
         self._is_served = False
         self._looked = asyncio.Event()
         self._number = -1  # of the last look
@@ -109,12 +110,13 @@ class PcscBank:
             return  # stopped
         self._number = max(self._number, look.number)
         self._is_served = look.readers is not None
+        self._names = tuple(one.name for one in look.readers or ())
         seen = {one.name: one for one in look.readers or () if self._is_wanted(one.name)}
         for name in self._entries.keys() - seen.keys():
             del self._entries[name]
         for one in seen.values():
             self._see(self._scard, one)
-        self._update()
+        self._ask_serials()
         self._looked.set()
         self._looked = asyncio.Event()
 
@@ -124,19 +126,21 @@ class PcscBank:
     def _see(self, scard: Scard, look: ReaderLook) -> None:
         entry = self._entries.get(look.name)
         if entry is None or (entry.reader.stuck_since and entry.is_replaced(look)):
-            reader = PcscReader(scard, look.name, apdu_s=self._apdu_s, changed=self._update)
+            reader = PcscReader(scard, look.name, apdu_s=self._apdu_s, changed=self._ask_serials)
             self._entries[look.name] = ReaderEntry(look, reader)
         else:
             entry.see(look)
 
-    def _update(self) -> None:
-        """Ask for what is not known yet, and tell of slots that have become others."""
+    def _ask_serials(self) -> None:
         for entry in self._entries.values():
             if entry.can_ask_serial:
                 entry.is_asking = True
                 task = asyncio.get_running_loop().create_task(self._ask_serial(entry))
                 self._asking.add(task)
                 task.add_done_callback(self._asking.discard)
+        self._update()
+
+    def _update(self) -> None:
         slots = self._slots_now()
         if slots != self._slots:
             self._slots = slots
@@ -157,9 +161,8 @@ class PcscBank:
         if not self._entries:
             fault = "no reader is there whose name matches " + ", ".join(self._globs)
             return (self._no_slot(SlotState.ABSENT, fault, PLUG_IN),)
-        names = sorted(self._entries)
-        entries = [self._entries[name] for name in names]
-        return tuple(entry.slot(names) for entry in entries if not entry.is_asking)
+        entries = [self._entries[name] for name in sorted(self._entries)]
+        return tuple(entry.slot(self._names) for entry in entries if not entry.is_asking)
 
     def _no_slot(self, state: SlotState, fault: str, hint: str) -> Slot:
         return Slot(self._name, "", state, fault=fault, hint=hint)

@@ -81,9 +81,10 @@ class ReaderEntry:
         if self.look.has(ReaderFlag.MUTE):
             fault = "the card does not answer its reset"
             return replace(slot, state=SlotState.FAULT, fault=fault, hint=CLEAN_CARD)
-        if self.is_busy:
+        if self.is_busy or self.serial is None:  # who holds the card keeps the reader to himself
+            reader = None if self.serial is None else self.reader
             fault = "another program holds the card"
             return replace(
-                slot, state=SlotState.BUSY, reader=self.reader, fault=fault, hint=CLOSE_OTHERS
+                slot, state=SlotState.BUSY, reader=reader, fault=fault, hint=CLOSE_OTHERS
             )
         return replace(slot, state=SlotState.READY, reader=self.reader)

@@ -49,7 +49,6 @@ class PcscReader:
     Attributes:
         stuck_since: When the reader was last sent what it does not answer, as text; "" when it
             answers.
-        is_held: Whether the card is ours.
         uses: How often it has been ours.
     """
 
@@ -57,18 +56,23 @@ class PcscReader:
         self, scard: Scard, name: str, *, apdu_s: float, changed: Callable[[], None]
     ) -> None:
         self.stuck_since = ""
-        self.is_held = False
         self.uses = 0
         self._scard = scard
         self._name = name
         self._apdu_s = apdu_s
         self._changed = changed
         self._thread = ReaderThread(name)
+        self._card: PcscCard | None = None
 
     @property
     def name(self) -> str:
         """Name of the reader."""
         return self._name
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the card is ours."""
+        return self._card is not None
 
     @property
     def limits(self) -> ApduLimits:
@@ -82,10 +86,11 @@ class PcscReader:
             CardBusyError: Another program holds the card.
             TransportError: There is no service, no reader, no card, or no answer.
         """
+        if self.stuck_since:
+            raise self._timeout()
         if self.is_held:
             raise TransportError(self._name, "the card is held by another connection")
-        card = PcscCard(self._scard, self._name, self._thread)
-        self.is_held = True
+        card = self._card = PcscCard(self._scard, self._name, self._thread)
         self.uses += 1
         try:
             await self.run(card.open, self._apdu_s)
@@ -124,18 +129,13 @@ class PcscReader:
         try:
             return await self._thread.run(work, call_s)
         except TimeoutError:
-            began = time.gmtime(time.time() - call_s)
-            self.stuck_since = time.strftime("%Y-%m-%d %H:%M:%S UTC", began)
-            loop = asyncio.get_running_loop()
-            self._thread.post(partial(call_in_loop, loop, self._has_come_back))
-            self._changed()
+            self._note_stuck(call_s)
             raise self._timeout() from None
 
     def let_go(self, card: PcscCard) -> None:
         """Cut the card's power and let it go, when the thread comes to it."""
-        loop = asyncio.get_running_loop()
         self._thread.post(card.let_go)
-        self._thread.post(partial(call_in_loop, loop, self._is_free))
+        self._call_after(partial(self._is_free, card))
 
     async def close(self, card: PcscCard) -> None:
         """Let the card go, and wait for that in bounded time; never raises."""
@@ -143,8 +143,22 @@ class PcscReader:
         with suppress(TransportError):
             await self.run(_nothing, self._apdu_s)
 
-    def _is_free(self) -> None:
-        self.is_held = False
+    def _note_stuck(self, call_s: float) -> None:
+        """Be stuck until the thread has come back, and has let go of what it holds."""
+        began = time.gmtime(time.time() - call_s)
+        self.stuck_since = time.strftime("%Y-%m-%d %H:%M:%S UTC", began)
+        if self._card is not None:
+            self.let_go(self._card)
+        self._call_after(self._has_come_back)
+        self._changed()
+
+    def _call_after(self, callback: Callable[[], None]) -> None:
+        """Call back in the loop when the thread has done all it has to do now."""
+        self._thread.post(partial(call_in_loop, asyncio.get_running_loop(), callback))
+
+    def _is_free(self, card: PcscCard) -> None:
+        if self._card is card:
+            self._card = None
 
     def _has_come_back(self) -> None:
         self.stuck_since = ""

@@ -101,10 +101,8 @@ class Scard:
         code, looks = self._module.SCardGetStatusChange(context, timeout_ms, list(known))
         if code & CODE_MASK != ScardCode.TIMEOUT:
             _check(code)
-        return [
-            ReaderLook(str(name), int(state) & ~ReaderFlag.CHANGED, bytes(atr))
-            for name, state, atr in looks
-        ]
+        kept = ~int(ReaderFlag.CHANGED)  # the flag itself would clear the count above the flags
+        return [ReaderLook(str(name), int(state) & kept, bytes(atr)) for name, state, atr in looks]
 
     def connect(
         self, context: int, reader: str, mode: ShareMode, protocols: Protocol
