@@ -250,6 +250,27 @@ def test_the_command_line_administers_through_both_nodes(nodes: Nodes):
     assert "9000" in sent.stdout, sent.stderr
 
 
+def test_an_element_is_renamed_and_the_same_twice_is_served_by_neither(
+    nodes: Nodes, tmp_path: Path
+):
+    first, second = (nodes.far[sen].seid for sen in ("key1.com", "key2.com"))
+    table = {"type": "racs", "address": nodes.far.racs, "pki": str(nodes.user)}
+    renamed = {**table, "name": "a", "elements": [first], "seids": {"key1.com": "front-door"}}
+    twice = [{**table, "name": name, "elements": [second]} for name in ("b", "c")]
+    with configured_node(tmp_path, 0, node={"readers": [renamed, *twice]}) as node:
+        until(lambda: len(node.ask("reader.list")["readers"]) == 3, "the readers")
+        told = {one["bank"]: one for one in node.ask("reader.list")["readers"]}
+        assert (told["a"]["seid"], told["a"]["fault"]) == ("front-door", "")
+        for name in ("b", "c"):
+            assert told[name]["seid"] == second
+            assert told[name]["fault"]
+            assert "seids" in told[name]["hint"]
+        served = [one["seid"] for one in node.ask("status")["elements"] if one["is_served"]]
+        assert served == ["front-door"]
+        with WireClient(node, nodes.far["key1.com"]) as client:
+            assert client.handshake()
+
+
 # --- who has it -----------------------------------------------------------------------------------
 
 
