@@ -5,11 +5,13 @@ import json
 
 import pytest
 
+from iose.cli.bench import _cells
 from iose.runtime.bench.measure import run
 from iose.runtime.bench.openssl_client import OpensslClient, PeerProgramError, load_openssl
 from iose.runtime.bench.plan import Plan, take_turns
 from iose.runtime.bench.programs import IDENTITY, REFERENCE_KEY, reference_server
-from iose.runtime.bench.report import Figure, Report, Row, figure
+from iose.runtime.bench.readers import READER_MS
+from iose.runtime.bench.report import Added, Figure, Report, Row, figure
 from tests.support.peers import require_peer
 
 
@@ -58,7 +60,15 @@ def test_a_report_is_one_json_document_with_a_ratio_in_each_row():
     assert document["rows"][0]["references"][0]["what"] == "them"
 
 
-@pytest.mark.timeout(90)  # five nodes are started, one after the other
+def test_the_table_says_what_a_node_adds_to_an_apdu():
+    row = Row(
+        "a", "work", "ms", Figure("us", 40.4), (Figure("them", 40.0),), "less", met=False,
+        added=Added(2, 0.2, 1.0),
+    )  # fmt: skip
+    assert _cells(row)[-1] == "less: missed, 0.2 ms an APDU, 1 %"
+
+
+@pytest.mark.timeout(90)  # six nodes are started, one after the other
 def test_every_row_is_measured_on_this_machine():
     plan = Plan(rounds=1, repetitions=2, clients=2, elements=2, seconds=0.1, crowd=3)
     notices = []
@@ -66,8 +76,15 @@ def test_every_row_is_measured_on_this_machine():
     rows = {row["id"]: row for row in document["rows"]}
     assert list(rows) == [
         "handshake", "command", "signature", "racs_list", "racs_apdu",
-        "rate", "memory", "restart", "sessions",
+        "reader_command", "reader_apdu", "rate", "memory", "restart", "sessions",
     ]  # fmt: skip
     assert rows["sessions"]["ours"]["value"] == 2
     assert all(row["ours"]["value"] > 0 for row in rows.values() if row["id"] != "memory")
-    assert len(notices) == 6
+    for name in ("reader_command", "reader_apdu"):
+        row = rows[name]
+        ours, reader = row["ours"]["value"], row["references"][0]["value"]
+        assert reader >= READER_MS * row["added"]["apdus"]
+        assert row["added"]["ms"] == pytest.approx((ours - reader) / row["added"]["apdus"])
+        assert row["added"]["percent"] == pytest.approx(100 * (ours - reader) / reader)
+    assert rows["command"]["added"] is None
+    assert len(notices) == 7

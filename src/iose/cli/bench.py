@@ -39,7 +39,10 @@ def _print(report: Report) -> None:
 def _cells(row: Row) -> tuple[str, ...]:
     references = "; ".join(f"{_words(row, other)} {_source(other)}" for other in row.references)
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-    aim = f"{row.aim}: {'met' if row.met else 'missed'}"
+    added = ""
+    if row.added is not None:
+        added = f", {row.added.ms:.3g} ms an APDU, {row.added.percent:.2g} %"
+    aim = f"{row.aim}: {'met' if row.met else 'missed'}{added}"
     return row.work, _words(row, row.ours), references, ratio, aim
 
 

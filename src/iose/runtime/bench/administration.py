@@ -26,7 +26,8 @@ _READ_SIZE = 65_536
 _MS_PER_S = 1000.0
 _END = b"END\r\n"
 _SERVER = "a node, over mutual TLS 1.3"
-_GET_DATA = "80CA9F7F00"  # production data of the card: no key, no state, some data back
+SELECT_DOMAIN = "00A4040000"
+GET_DATA = "80CA9F7F00"  # production data of the card: no key, no state, some data back
 
 
 def administration_rows(node: Node, plan: Plan, notify: Callable[[str], None]) -> Iterator[Row]:
@@ -35,7 +36,7 @@ def administration_rows(node: Node, plan: Plan, notify: Callable[[str], None]) -
     Raises:
         PeerProgramError: The node has no administration plane, or refuses.
     """
-    with _session(node) as link:
+    with racs_session(node) as link:
         notify("requests of the administration plane")
         yield _list(plan, link)
         yield _apdu(plan, link, node.elements[0].seid)
@@ -60,7 +61,12 @@ class _Link:
 
 
 @contextmanager
-def _session(node: Node) -> Iterator[_Link]:
+def racs_session(node: Node) -> Iterator[_Link]:
+    """Give a session with the administration plane, as the node's operator.
+
+    Raises:
+        PeerProgramError: The node has none.
+    """
     if node.racs is None or node.pki is None:
         raise PeerProgramError("the node has no administration plane")
     context = ssl.create_default_context(cafile=str(node.pki / "ca.pem"))
@@ -88,8 +94,8 @@ def _list(plan: Plan, link: _Link) -> Row:
 
 
 def _apdu(plan: Plan, link: _Link, seid: str) -> Row:
-    link.ask(f"POWERON {seid}", f"APDU {seid} 00A4040000 MORE=61 CONTINUE=9000")
-    (samples,) = take_turns(plan, plan.repetitions, (_work(link, f"APDU {seid} {_GET_DATA}"),))
+    link.ask(f"POWERON {seid}", f"APDU {seid} {SELECT_DOMAIN} MORE=61 CONTINUE=9000")
+    (samples,) = take_turns(plan, plan.repetitions, (_work(link, f"APDU {seid} {GET_DATA}"),))
     link.ask(f"SHUTDOWN {seid}")
     work = "RACS request APDU (GET DATA, audited) on an open session"
     return _row("racs_apdu", work, samples, _PUBLISHED_APDU)

@@ -11,6 +11,7 @@ from iose.runtime.bench.one_client import one_client_rows
 from iose.runtime.bench.openssl_client import load_openssl, openssl_version
 from iose.runtime.bench.plan import Plan
 from iose.runtime.bench.programs import cores, running_node
+from iose.runtime.bench.readers import reader_rows
 from iose.runtime.bench.report import Report
 
 
@@ -32,6 +33,7 @@ def run(plan: Plan, notify: Callable[[str], None]) -> Report:
         with running_node(folder / "first", 1) as node:
             report.rows.extend(one_client_rows(library, node, plan, notify))
             report.rows.extend(administration_rows(node, plan, notify))
+        report.rows.extend(reader_rows(folder / "reader", plan, notify))
         notify(f"handshakes of {plan.clients} clients")
         with running_node(folder / "many", plan.elements) as node:
             report.rows.append(rate_row(library, node, plan))

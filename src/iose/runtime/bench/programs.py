@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The programs measured, each in processes of its own: a node of elements, and the reference."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -13,9 +14,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from iose.runtime.bench.openssl_client import CCM_SUITE, P256, PeerProgramError
+from iose.runtime.control import connect_control
+from iose.runtime.errors import ControlError
+from iose.runtime.folder import DataFolder
+from iose.runtime.racs_settings import OPERATOR_RULE
 
 REFERENCE_KEY = bytes(range(1, 33))
 IDENTITY = b"Client_identity"
@@ -23,6 +29,22 @@ LOOPBACK = "127.0.0.1"
 
 _STOP_S = 20
 _POLL_S = 0.01
+_LOG_SHOWN = 2000
+_READER_CONFIG = """
+data = {data}
+elements = 0
+[front]
+listen = ["127.0.0.1:0"]
+[racs]
+listen = ["127.0.0.1:0"]
+rules = [{rule}]
+[log]
+file = {log}
+[[readers]]
+type = "sim-array"
+address = "{reader}"
+slots = [{slot}]
+"""
 _COMMAND_LINE = "from iose.cli.main import main; main()"
 
 
@@ -86,6 +108,88 @@ def running_node(folder: Path, elements: int) -> Iterator[Node]:
             yield _node(process, json.loads(line), ready_s)
         finally:
             _stop(process)
+
+
+@contextlib.contextmanager
+def slow_reader(milliseconds: float) -> Iterator[tuple[str, int]]:
+    """Start a reader that takes so long for each APDU; yield its address.
+
+    Raises:
+        PeerProgramError: It did not come up.
+    """
+    command = [sys.executable, "-m", "iose.runtime.bench.slow_reader", str(milliseconds)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        if not line:
+            raise PeerProgramError("the slow reader did not come up")
+        yield LOOPBACK, int(line)
+    finally:
+        _stop(process)
+
+
+@contextlib.contextmanager
+def node_with_reader(folder: Path, reader: tuple[str, int], slot: int) -> Iterator[Node]:
+    """Run a node with one slot of a SIM array and no element of its own, until the end.
+
+    Raises:
+        PeerProgramError: The node did not come up, or its element is not to be had.
+    """
+    folder.mkdir()
+    log, data = folder / "log", folder / "data"
+    config = folder / "node.toml"
+    rule = ", ".join(f"{name} = {json.dumps(value)}" for name, value in OPERATOR_RULE.items())
+    settings = {"data": json.dumps(str(data)), "log": json.dumps(str(log)), "rule": f"{{{rule}}}"}
+    config.write_text(
+        _READER_CONFIG.format(**settings, reader=f"{reader[0]}:{reader[1]}", slot=slot)
+    )
+    command = [sys.executable, "-c", _COMMAND_LINE, "node", "run", "--config", str(config)]
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        ready = _wait_for_element(process, data, log)
+        yield Node(
+            process,
+            _address(ready["front"][0]),
+            _address(ready["racs"][0]),
+            data / "pki",
+            (),
+            time.perf_counter() - started,
+        )
+    finally:
+        _stop(process)
+
+
+def _wait_for_element(
+    process: "subprocess.Popen[str]", data: Path, log: Path
+) -> dict[str, list[str]]:
+    """Return where a node listens, once the element behind its reader is served.
+
+    Raises:
+        PeerProgramError: It is not, for too long.
+    """
+    deadline = time.monotonic() + _STOP_S
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        with contextlib.suppress(ControlError):
+            document = asyncio.run(_ask(data, "reader.list"))
+            if all(one["state"] == "ready" and one["sen"] for one in document["readers"]):
+                return asyncio.run(_ask(data, "status"))
+    text = log.read_text(errors="replace") if log.exists() else ""
+    raise PeerProgramError(f"the node with a reader did not come up: {text[-_LOG_SHOWN:].strip()}")
+
+
+async def _ask(data: Path, op: str) -> dict[str, Any]:
+    async with connect_control(DataFolder(data)) as channel:
+        return dict(await channel.request(op, timeout_s=_STOP_S))
 
 
 def _node(process: "subprocess.Popen[str]", ready: dict[str, object], ready_s: float) -> Node:

@@ -34,6 +34,21 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Added:
+    """What ours adds to a reference that is a part of it.
+
+    Attributes:
+        apdus: Commands in each measurement.
+        ms: What is added to each of them, in milliseconds.
+        percent: The same in hundredths of the reference.
+    """
+
+    apdus: int
+    ms: float
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of the report.
 
@@ -45,6 +60,7 @@ class Row:
         references: What it is compared with; the first one makes ``ratio``.
         aim: What the project aims at, in words.
         met: Whether this run met it.
+        added: What ours adds to the first reference; None where it does not contain it.
     """
 
     id: str
@@ -54,6 +70,7 @@ class Row:
     references: tuple[Figure, ...]
     aim: str
     met: bool
+    added: Added | None = None
 
     @property
     def ratio(self) -> float | None:
