@@ -159,6 +159,12 @@ def test_a_card_in_use_says_whose_it_may_be(bank):
     assert bank.running == 0
 
 
+def test_a_card_that_was_in_use_before_says_so_too(bank):
+    bank.slots = (replace(bank.slots[0], state=SlotState.BUSY, reader=None),)
+    with pytest.raises(CardBusyError, match="another program"):
+        asyncio.run(find_reader("pcsc:").connect())
+
+
 def test_another_system_that_holds_an_element_is_told_as_it_is(bank, config):
     reader = find_reader("reader:door-1", config)
     bank.slots[0].reader.element.faults = [CardBusyError("Acme One", "held by racs")]

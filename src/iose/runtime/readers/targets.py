@@ -118,8 +118,8 @@ class OpenedReader:
             stack.push_async_callback(bank.stop)
             await bank.start(_ignore)
             slot = next((one for one in bank.slots if one.name == self.name), None)
-            reader = _usable(self.name, slot)
             try:
+                reader = _usable(self.name, slot)
                 inner = await reader.connect()
             except CardBusyError as error:
                 if not isinstance(self.settings, PcscSettings):
@@ -193,6 +193,7 @@ def _usable(name: str, slot: Slot | None) -> Reader:
     Raises:
         NoReaderError: It is not there.
         NoCardError: There is no card in it.
+        CardBusyError: Somebody else holds it.
         TransportError: It does not work; the message says why.
     """
     if slot is not None and slot.state in USABLE and slot.reader is not None:
@@ -203,6 +204,8 @@ def _usable(name: str, slot: Slot | None) -> Reader:
         raise NoReaderError(name, fault or "the reader is not there", hint=hint or LIST_HINT)
     if slot.state is SlotState.EMPTY:
         raise NoCardError(name, slot.fault or "there is no card", hint=slot.hint or "put one in")
+    if slot.state is SlotState.BUSY:
+        raise CardBusyError(name, slot.fault or "somebody else holds it", hint=slot.hint or None)
     raise TransportError(name, slot.fault or "it does not work", hint=slot.hint or LIST_HINT)
 
 
