@@ -9,7 +9,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -33,7 +33,6 @@ from iose.runtime.config import (
     FRONT,
     PLANES,
     ElementSettings,
-    FrontSettings,
     NodeConfig,
     read_config,
 )
@@ -45,12 +44,13 @@ from iose.runtime.names import GivenName, KnownElement, NameBook
 from iose.runtime.process import run_child
 from iose.runtime.readers.banks import make_bank
 from iose.runtime.readers.inventory import Gone, ReaderInventory
+from iose.runtime.routing import front_config, without_clashes
 from iose.servers.errors import RoutingError
 from iose.servers.front_status import claim_status
 from iose.servers.holders import ElementHolders
 from iose.servers.racs.elements import RacsElement
 from iose.servers.routes import ElementRoute, RoutingTable, start_sequence
-from iose.servers.tls_front import FrontConfig, TlsFront
+from iose.servers.tls_front import TlsFront
 from iose.transport.bank import SlotState
 from iose.transport.base import Reader
 from iose.transport.element_host import ElementHostLink
@@ -191,7 +191,8 @@ class Node:
         racs = None if self._administration is None else self._administration.snapshot()
         shown = asdict(front.snapshot())
         shown |= {"hosts": self._host_states(), "holders": holders, "administration": racs}
-        readers = [row for row in self._readers.view() if row["seid"]]
+        states = (SlotState.EMPTY.value, SlotState.ABSENT.value)
+        readers = [one for one in self._readers.view() if one["state"] not in states]
         return {**shown, "not_served": self._not_served(front.table), "readers": readers}
 
     async def _list_readers(self, _arguments: Arguments) -> Result:
@@ -388,37 +389,6 @@ class Node:
 
     def _host_states(self) -> list[bool]:
         return [link.is_up for link in self._links]
-
-
-def front_config(config: NodeConfig) -> FrontConfig:
-    """Return the front's settings in the front's own form; its defaults fill the gaps."""
-    names = (item.name for item in fields(FrontSettings) if item.name != "listen")
-    given = {name: value for name in names if (value := getattr(config.front, name)) is not None}
-    return FrontConfig(listen=config.listen, **given)
-
-
-def without_clashes(
-    routes: list[ElementRoute], default_sen: str | None
-) -> tuple[list[ElementRoute], str | None]:
-    """Return routes and default that can be served: an element must not keep the others away.
-
-    Left out, and logged, are an alias that is another element's name by now, and a default
-    element that is not there, since its host is down, or it is broken or moved away.
-    """
-    owners = {route.sen.lower(): route.seid for route in routes}
-    kept = []
-    for route in routes:
-        aliases = []
-        for alias in route.aliases:
-            if owners.setdefault(alias.lower(), route.seid) == route.seid:
-                aliases.append(alias)
-            else:
-                log.error("element.repeated_name", seid=route.seid, sen=alias)
-        kept.append(replace(route, aliases=tuple(aliases)))
-    if default_sen is not None and default_sen.lower() not in owners:
-        log.error("element.default_absent", sen=default_sen)
-        default_sen = None
-    return kept, default_sen
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from iose.runtime.config import NodeConfig, load_config, parse_address, read_config
 from iose.runtime.errors import ConfigurationError
-from iose.runtime.node import front_config
+from iose.runtime.routing import front_config
 from iose.servers.tls_front import FrontConfig
 
 FULL = """
