@@ -97,8 +97,7 @@ def list_readers(
     for what, step in _problems(readers):
         print(harmless(f"{what} → {step}" if step else what))
     for exposed in map(read_object, read_list({"exposed": [], **document}, "exposed")):
-        words = ", ".join(f"{name} {value}" for name, value in exposed.items())
-        print(harmless(f"exposed: {words}"))
+        print(harmless(_exposed(exposed)))
 
 
 async def _ask(folder: DataFolder, *, is_fresh: bool) -> Result:
@@ -127,6 +126,15 @@ def _row(one: Mapping[str, object]) -> list[str]:
         str(health.get("failures", "")),
         f"{slowest:.3f} s" if isinstance(slowest, int | float) and slowest else "",
     ]
+
+
+def _exposed(one: Mapping[str, object]) -> str:
+    """Return what is said of an element in a virtual reader."""
+    name = f"{one['sen']} ({one['element']})" if one["sen"] else one["element"]
+    told = f"{name} is exposed at {one['address']} as a card of {one['protocol']}"
+    if not one["fault"]:
+        return f"{told} since {one['for_s']:.0f} s, {one['apdus']} commands"
+    return f"{told}: {one['fault']}" + (f" → {one['hint']}" if one["hint"] else "")
 
 
 def _problems(readers: Sequence[Mapping[str, object]]) -> Iterator[tuple[str, str]]:

@@ -3,12 +3,14 @@
 a node."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from iose.cli.main import run
 from iose.runtime.readers import look
+from iose.servers.virtual_reader import ExposureStatus
 from iose.transport.bank import Slot, SlotState
 from tests.support.made_bank import MadeBank, ready_slot
 
@@ -128,11 +130,34 @@ def test_a_node_without_readers_says_how_to_get_some(listed):
     ]
 
 
-def test_what_is_exposed_is_listed(listed):
-    exposed = {"element": "key1.com", "address": "127.0.0.1:35963"}
-    assert listed(READER, exposed=[exposed])[1] == (
-        "exposed: element key1.com, address 127.0.0.1:35963"
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {},
+            "key1.com (se-1) is exposed at 127.0.0.1:35963 as a card of T=0 since 12 s, 7 commands",
+        ),
+        (
+            {"sen": "", "fault": "nothing listens", "hint": "start pcscd"},
+            "se-1 is exposed at 127.0.0.1:35963 as a card of T=0: nothing listens → start pcscd",
+        ),
+    ],
+    ids=["in", "out"],
+)
+def test_what_is_exposed_is_listed(listed, changes, line):
+    status = ExposureStatus(
+        "se-1",
+        "key1.com",
+        "127.0.0.1:35963",
+        "T=0",
+        connected=True,
+        for_s=12.3,
+        apdus=7,
+        fault="",
+        hint="",
     )
+    exposed = {**asdict(status), **changes}
+    assert listed(READER, exposed=[exposed])[1] == line
 
 
 def test_the_document_is_the_nodes(listed):
