@@ -74,7 +74,8 @@ async def obey(faults: Faults, ready: Order, on_order: OnOrder | None = None) ->
     try:
         while line := await reader.readline():
             order = json.loads(line)
-            faults.give(order)
+            if "fault" in order:
+                faults.give(order)
             done = on_order(order) if on_order else None
             answer = await done if isinstance(done, Awaitable) else done
             report({"ok": True, **(answer or {})})

@@ -74,7 +74,7 @@ class SimArray:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             writer.write(b"SIM array twin\n")
             while line := await reader.readline():
                 text = line.decode().strip()

@@ -20,7 +20,7 @@ from iose.transport.stack import transmit_batch
 T = TypeVar("T")
 
 DEFAULT_LIMITS: Final = ApduLimits()
-OPEN_S: Final = 10.0  # to reach the reader, besides what the element needs to start
+OPEN_S: Final = 10.0  # to reach the reader
 CLOSE_S: Final = 2.0  # to power the element off politely
 SILENT_HINT: Final = "it is tried again by itself; if this lasts, cut the reader's power"
 
@@ -32,11 +32,18 @@ class ElementLink(Protocol):
     def name(self) -> str:
         """Name of the reader, for errors."""
 
-    async def open(self) -> bytes:
-        """Reach the reader, power the element on and return its ATR.
+    async def open(self) -> None:
+        """Reach the reader.
 
         Raises:
-            TransportError: There is no reader, no element, or no answer.
+            TransportError: It is not there, or does not answer.
+        """
+
+    async def start(self) -> bytes:
+        """Power the element on and return its ATR.
+
+        Raises:
+            TransportError: There is no element, or no answer.
         """
 
     async def exchange(self, command: bytes) -> bytes:
@@ -138,7 +145,8 @@ class LinkReader:
         link = self._make_link()
         is_open = False
         try:
-            atr = await within(self._name, link.open(), OPEN_S + self._apdu_s)
+            await within(self._name, link.open(), OPEN_S)
+            atr = await within(self._name, link.start(), self._apdu_s)
             is_open = True
         except TransportError as error:
             self._on_failure(error)

@@ -73,15 +73,26 @@ class TextLink:
         """Name of the reader."""
         return self._line.name
 
-    async def open(self) -> bytes:
-        """Reach the board, power its element on and return an ATR with its name.
+    async def open(self) -> None:
+        """Reach the board.
+
+        Raises:
+            TransportError: It is not there, or does not answer.
+        """
+        await self._line.open()
+
+    async def start(self) -> bytes:
+        """Power the element on and return an ATR with its name.
 
         Raises:
             NoCardError: The board refuses; its element is missing, or in use.
-            TransportError: The board is not there, or its answer is none.
+            TransportError: The board's answer is none.
         """
-        await self._line.open()
-        return await self._power_on()
+        answer = await self._ask(RacslCommand(RacslVerb.ON))
+        if not answer.is_ok or answer.apdu:
+            text = "the board does not power the element on"
+            raise NoCardError(self.name, text, hint=NO_ELEMENT_HINT)
+        return self._atr
 
     async def exchange(self, command: bytes) -> bytes:
         """Return the element's answer; 6700 to what is no command at all.
@@ -104,7 +115,7 @@ class TextLink:
             TransportError: The board is gone, or its answer is none.
         """
         await self._ask(RacslCommand(RacslVerb.OFF))
-        return await self._power_on()
+        return await self.start()
 
     async def close(self) -> None:
         """Power the element off, and end the session.
@@ -118,13 +129,6 @@ class TextLink:
     def abort(self) -> None:
         """End the session at once."""
         self._line.abort()
-
-    async def _power_on(self) -> bytes:
-        answer = await self._ask(RacslCommand(RacslVerb.ON))
-        if not answer.is_ok or answer.apdu:
-            text = "the board does not power the element on"
-            raise NoCardError(self.name, text, hint=NO_ELEMENT_HINT)
-        return self._atr
 
     async def _ask(self, command: RacslCommand) -> RacslAnswer:
         line = encode_command(command).decode("ascii").removesuffix("\r\n")

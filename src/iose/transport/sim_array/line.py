@@ -110,14 +110,22 @@ class SlotLink:
         """Name of the reader."""
         return self._name
 
-    async def open(self) -> bytes:
-        """Connect, power the card on and return its ATR.
+    async def open(self) -> None:
+        """Connect.
 
         Raises:
             NoReaderError: The array is not there.
-            TransportError: The card does not start.
+            TransportError: It is no array.
         """
         await self._line.open()
+
+    async def start(self) -> bytes:
+        """Power the card on and return its ATR.
+
+        Raises:
+            CardRemovedError: The connection is over.
+            TransportError: The card does not start.
+        """
         return await self.restart()
 
     async def exchange(self, command: bytes) -> bytes:
