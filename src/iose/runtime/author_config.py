@@ -14,6 +14,7 @@ from typing import Final
 
 from iose.iso7816.aid import Aid
 from iose.iso7816.atr import NO_NAME
+from iose.runtime.author_emulator import EMULATOR, take_emulated
 from iose.runtime.author_policy import (
     AuthorAccess,
     PolicyLine,
@@ -25,7 +26,6 @@ from iose.runtime.author_policy import (
 )
 from iose.runtime.author_readers import (
     DISABLING_AID_SIZE,
-    EMULATOR,
     READERS,
     SETTINGS,
     TYPES,
@@ -121,6 +121,7 @@ class _Importer:
         self._take_limits(settings)
         self._take_certificates(settings)
         self._readers = read_readers(self._folder, settings, self._optional_lines, self._note)
+        take_emulated(self._readers, self._folder, self._optional_lines(EMULATOR), self._note)
         self._take_names(settings)
         rules = make_rules(self._read_access(settings), self._note)
         self._note_index(settings)

@@ -2,14 +2,12 @@
 """The published server's readers as ``[[readers]]`` of ours (iose-server.md §3, §8; racs.md §10).
 
 Remote grids, SIM arrays, I2C devices and PC/SC keep the SEIDs that do not depend on an order. What
-the emulator's file says of boards is carried over without their keys, which are neither read into
-the result nor told.
+stood for readers on other machines is read in ``author_emulator``.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -18,32 +16,23 @@ from iose.iso7816.atr import NO_NAME
 from iose.runtime.author_policy import Note, is_seid
 from iose.runtime.elements.names import check_sen
 from iose.runtime.errors import ConfigurationError
+from iose.runtime.readers.rules import I2C_ADDRESSES, SLOTS, TRANSFERS
 from iose.wire.errors import DecodeError
 
 CONFIG: Final = "config.txt"
 READERS: Final = "readersn.txt"
 TYPES: Final = "type.txt"
-EMULATOR: Final = "cardconfig.txt"
 DISABLING_AID_SIZE: Final = 2  # digits: takes the element off the service plane
 NUMBER_DIGITS: Final = 9
 PORT_LIMIT: Final = 65_535
 SIM_ARRAY_PORT: Final = 2310  # iose-server.md §8.3; any other speaks RACS
-LARGEST_SIM_SLOT: Final = 65_535
 SLOTS_LIMIT: Final = 200  # of the published server's readers
 DEFAULT_SLOT: Final = "1010"
 DEFAULT_AID: Final = "010203040500"
 GRID_SERIAL: Final = "SN"  # before a slot's number, iose-server.md §8.2
 I2C_SEIDS: Final = 1000  # plus the address
-FIRST_I2C_ADDRESS: Final = 3  # those below and above mean something else on the bus
-LAST_I2C_ADDRESS: Final = 119
-SMALLEST_TRANSFER: Final = 8
-LARGEST_TRANSFER: Final = 8192
 RESET_CHIP: Final = "/dev/gpiochip0"  # the header's, on the boards that server ran on
 GRID_PKI: Final = "grid-pki"
-EMULATOR_PKI: Final = "racs-pki"
-SUITES: Final = {"aesgcm": "gcm", "aesccm": "ccm"}
-IDENTITY: Final = "identity"
-DEFAULT_IDENTITY: Final = "Client_identity"
 PKI_FILES: Final = "user.pem, user.key and ca.pem"
 SETTINGS: Final = frozenset(
     {
@@ -53,8 +42,7 @@ SETTINGS: Final = frozenset(
     }
 )
 _HOST: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
-_SECRET: Final = re.compile(r"[0-9A-Fa-f]{32}")  # what may be a key is never repeated
-_COM: Final = re.compile(r"COM([0-9]{1,3})/(.+)", re.IGNORECASE)
+SECRET: Final = re.compile(r"[0-9A-Fa-f]{32}")  # what may be a key is never repeated
 
 Settings = Mapping[str, list[str]]
 Table = dict[str, object]
@@ -120,7 +108,6 @@ def read_readers(
     _take_grid(found, settings, serials, str(folder / GRID_PKI), note)
     found.tables.extend(_i2c_tables(settings, note))
     found.tables.append(_pcsc_table(serials, note))
-    _Emulator(found, folder, note).take(lines(EMULATOR))
     return found
 
 
@@ -132,23 +119,23 @@ def _take_grid(
 ) -> None:
     if settings.get("is_external_grid", ["yes"])[0] != "yes" or "grid_server" not in settings:
         return
-    host, port = settings["grid_server"][0], _number(settings.get("grid_port", [""])[0])
-    if not _is_host(host) or not 0 < port <= PORT_LIMIT:
+    host, port = settings["grid_server"][0], number_of(settings.get("grid_port", [""])[0])
+    if not is_host(host) or not 0 < port <= PORT_LIMIT:
         note(f"{CONFIG}: grid_server and grid_port are no address; the grid is left out")
         return
-    count = _number(settings.get("grid_max_slots", ["1"])[0])
+    count = number_of(settings.get("grid_max_slots", ["1"])[0])
     first = settings.get("grid_first_slot", [DEFAULT_SLOT])
     slots = _places(f"{CONFIG}: grid_first_slot", first, count, note)
     if not slots:
         return
     if port == SIM_ARRAY_PORT:
-        slots = [slot for slot in slots if 0 < slot <= LARGEST_SIM_SLOT]
+        slots = [slot for slot in slots if slot in SLOTS]
         names = {str(slot): str(slot) for slot in slots}
         found.tables.append(
             {"type": "sim-array", "address": f"{host}:{port}", "slots": slots, "seids": names}
         )
     else:
-        found.tables.append(_racs_table(f"{host}:{port}", [str(one) for one in slots], pki))
+        found.tables.append(racs_table(f"{host}:{port}", [str(one) for one in slots], pki))
         note(
             f"the grid {host}:{port}: put {PKI_FILES} into the folder '{pki}', made of the client "
             "certificate that the published server had beside its own, and of what certified the "
@@ -161,7 +148,8 @@ def _take_grid(
     _name_slots(found, settings, slots, note)
 
 
-def _racs_table(address: str, seids: list[str], pki: str) -> Table:
+def racs_table(address: str, seids: list[str], pki: str) -> Table:
+    """Return the table of a published server's elements; ``pki`` is for us at that server."""
     return {"type": "racs", "address": address, "pki": pki, "legacy": True, "elements": seids}
 
 
@@ -191,25 +179,25 @@ def _name_slots(found: AuthorReaders, settings: Settings, slots: list[int], note
 
 
 def _i2c_tables(settings: Settings, note: Note) -> Iterator[Table]:
-    count = _number(settings.get("i2c_max_devices", ["0"])[0])
+    count = number_of(settings.get("i2c_max_devices", ["0"])[0])
     if not count:
         return
     if "i2c_first_adr" not in settings:
         note(f"{CONFIG}: i2c_first_adr is missing; I2C devices are left out")
         return
     pins = settings.get("i2c_reset_pins", [])
-    size = _number(settings.get("i2c_size", ["0"])[0])
+    size = number_of(settings.get("i2c_size", ["0"])[0])
     addresses = _places(f"{CONFIG}: i2c_first_adr", settings["i2c_first_adr"], count, note)
     for place, address in enumerate(addresses):
-        if not FIRST_I2C_ADDRESS <= address <= LAST_I2C_ADDRESS:
+        if address not in I2C_ADDRESSES:
             note(f"{CONFIG}: {address} is no address of an I2C device; it is left out")
             continue
         table: Table = {"type": "i2c", "address": address}
-        if SMALLEST_TRANSFER <= size <= LARGEST_TRANSFER:
+        if size in TRANSFERS:
             table["transfer_size"] = size
         pin = pins[place] if place < len(pins) else ""
-        if _number(pin):
-            table |= {"reset_chip": RESET_CHIP, "reset_line": _number(pin)}
+        if number_of(pin):
+            table |= {"reset_chip": RESET_CHIP, "reset_line": number_of(pin)}
             note(
                 f"I2C reset pins were BCM numbers: look whether {RESET_CHIP} is the chip they are "
                 "on (gpioinfo)"
@@ -268,106 +256,6 @@ def _pcsc_table(serials: dict[str, str], note: Note) -> Table:
     return {"type": "pcsc", **({"seids": serials} if serials else {})}
 
 
-# -- the PC/SC emulator's file
-
-
-class _Emulator:
-    """Takes what stood for readers on other machines (iose-server.md §8.5)."""
-
-    def __init__(self, found: AuthorReaders, folder: Path, note: Note) -> None:
-        self._found = found
-        self._folder = folder
-        self._note = note
-        self._remote: dict[str, list[str]] = {}
-
-    def take(self, lines: list[list[str]]) -> None:
-        has_files = False
-        for key, *words in lines:
-            if key in {"racs", "seid"}:
-                self._take_place(words[0] if words else "")
-            elif key in {"psk", "cmd"}:
-                self._take_board(words)
-            elif key in {"ca", "cert", "key", "password"}:
-                has_files = True
-            elif key not in {"stimeout", "debug"}:
-                self._note(f"{EMULATOR}: a line begins with no word that is known; it is left out")
-        pki = str(self._folder / EMULATOR_PKI)
-        for address, seids in self._remote.items():
-            self._add(_racs_table(address, list(dict.fromkeys(seids)), pki))
-        if self._remote:
-            source = f"the files that ca, cert and key name in {EMULATOR}" if has_files else "them"
-            self._note(
-                f"{EMULATOR}: put {PKI_FILES} into the folder '{pki}', made of {source}; take "
-                "'legacy' out where a node of ours answers"
-            )
-
-    def _add(self, table: Table) -> None:
-        keys = ["type", "device"] if "device" in table else ["type", "address"]
-        if table["type"] == "racsl":  # a board may hold several
-            keys.append("sen")
-        for other in self._found.tables:
-            if all(other.get(key) == table[key] for key in keys):
-                self._note(
-                    f"{EMULATOR}: {table['type']} {table[keys[1]]} is there twice; what the "
-                    "second says is left out"
-                )
-                return
-        self._found.tables.append(table)
-
-    def _take_place(self, place: str) -> None:
-        serial = _COM.fullmatch(place)
-        address, slash, seid = place.partition("/")
-        if serial is not None:
-            self._take_line(int(serial[1]), serial[2])
-        elif slash and _is_address(address) and is_seid(seid):
-            self._remote.setdefault(address, []).append(seid)
-            if is_sen(seid):  # what the emulator made the ATR of
-                self._found.elements.setdefault(seid, {})["sen"] = seid
-        else:
-            self._note(
-                f"{EMULATOR}: a line is neither HOST:PORT/SEID nor COMn/NAME; it is left out"
-            )
-
-    def _take_line(self, number: int, sen: str) -> None:
-        device = f"/dev/ttyS{max(number - 1, 0)}"
-        self._add({"type": "serial", "device": device, **({"sen": sen} if is_sen(sen) else {})})
-        self._note(f"{EMULATOR}: COM{number} became {device}: look whether it is (ls /dev/tty*)")
-
-    def _take_board(self, words: list[str]) -> None:
-        pairs = list(pairwise(words))
-        options, more = dict(pairs), [value for name, value in pairs if name == "-H"]
-        host, port, sen = (options.get(name, "") for name in ("-h", "-p", "-S"))
-        identity = next(
-            (one.removeprefix(IDENTITY) for one in more if one.startswith(IDENTITY)),
-            DEFAULT_IDENTITY,
-        )
-        suite = SUITES.get(options.get("-l", "aesgcm"))
-        is_soft = all(one == "noim" or one.startswith(("psk", IDENTITY)) for one in more)
-        is_address = _is_host(host) and 0 < _number(port) <= PORT_LIMIT
-        is_sound = is_address and is_sen(sen) and not _SECRET.search(identity)
-        if not is_sound or suite is None or not is_soft:
-            self._note(
-                f"{EMULATOR}: a line for a board has no -h, -p or -S that serves, another suite, "
-                "or an identity module; it is left out"
-            )
-            return
-        file = str(self._folder / f"racsl-{sen}.psk")
-        self._add(
-            {
-                "type": "racsl",
-                "address": f"{host}:{port}",
-                "sen": sen,
-                "identity": identity,
-                "psk_file": file,
-                "suite": suite,
-            }
-        )
-        self._note(
-            f"{EMULATOR}: write the key of {sen} into the file '{file}', in hex, mode 0600, and "
-            "take it out of the old file"
-        )
-
-
 # -- words
 
 
@@ -386,16 +274,18 @@ def _places(what: str, words: list[str], count: int, note: Note) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def _number(text: str) -> int:
+def number_of(text: str) -> int:
     """Return a number above 0; 0 where there is none."""
     is_number = text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS
     return int(text) if is_number else 0
 
 
-def _is_host(text: str) -> bool:
-    return _HOST.fullmatch(text) is not None and not _SECRET.search(text)
+def is_host(text: str) -> bool:
+    """Return whether a text is a host's name or address, and no key."""
+    return _HOST.fullmatch(text) is not None and not SECRET.search(text)
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Return whether a text is ``HOST:PORT``."""
     host, _, port = text.rpartition(":")
-    return _is_host(host) and 0 < _number(port) <= PORT_LIMIT
+    return is_host(host) and 0 < number_of(port) <= PORT_LIMIT
