@@ -48,11 +48,17 @@ class KnownElement:
         seid: Its SEID.
         own: What it says itself, and the configuration adds; None when it has no name.
         others: More names under which the service plane serves it.
+        is_fixed: The configuration names it, and no administrator gives it another name.
     """
 
     seid: str
     own: GivenName | None
     others: tuple[str, ...] = ()
+    is_fixed: bool = False
+
+    def name(self, given: Mapping[str, GivenName]) -> GivenName | None:
+        """Return what it is called where administrators gave these names."""
+        return self.own if self.is_fixed else given.get(self.seid, self.own)
 
 
 def read_names(folder: Path) -> dict[str, GivenName]:
@@ -112,7 +118,7 @@ class NameBook:
         """Return an element's SEN, and its AID in hex ("" for default); None when it has none."""
         for one in self._known():
             if one.seid == seid:
-                found = self._given.get(seid, one.own)
+                found = one.name(self._given)
                 return None if found is None or found.sen == NO_NAME else (found.sen, found.aid)
         return None
 
@@ -120,9 +126,11 @@ class NameBook:
         """Give an element a name, or with None the one it says itself.
 
         Raises:
-            ConfigurationError: It is no name, is another element's, or cannot be kept; nothing
-                changed.
+            ConfigurationError: It is no name, is another element's, or cannot be kept, or the
+                configuration names the element; nothing changed.
         """
+        if any(one.seid == seid and one.is_fixed for one in self._known()):
+            raise ConfigurationError("the node's configuration names this element")
         given = dict(self._given)
         if sen is None:
             given.pop(seid, None)
@@ -142,7 +150,7 @@ class NameBook:
         taken: set[str] = set()
         wanted: GivenName | None = None
         for one in self._known():
-            name = given.get(one.seid, one.own)
+            name = one.name(given)
             if one.seid == seid:
                 wanted = name
                 continue

@@ -271,6 +271,7 @@ class Node:
             raise ConfigurationError(str(error), hint=hint) from error
         front.configure(front_config(self._config))
         await self._readers.take(banks)
+        self._apply(front)
         if self._administration is not None:
             await self._administration.note("RELOAD")
         return {}
@@ -336,16 +337,17 @@ class Node:
                 yield ElementRoute(info.seid, one.sen, source.reader(info.seid), (), start)
 
     def _name_of(self, info: ElementInfo) -> GivenName | None:
-        given = {} if self._names is None else self._names.given
-        own = GivenName(info.sen, self._settings_of(info).aid) if info.sen else None
-        return given.get(info.seid, own)
+        return self._known(info).name({} if self._names is None else self._names.given)
 
     def _known_elements(self) -> Iterator[KnownElement]:
-        for _, info in self._elements():
-            settings = self._settings_of(info)
-            own = GivenName(info.sen, settings.aid) if info.sen else None
-            others = [one.sen for one in info.instances if one.sen]
-            yield KnownElement(info.seid, own, (*settings.aliases, *others))
+        return (self._known(info) for _, info in self._elements())
+
+    def _known(self, info: ElementInfo) -> KnownElement:
+        settings = self._settings_of(info)
+        own = GivenName(info.sen, settings.aid) if info.sen else None
+        others = (*settings.aliases, *(one.sen for one in info.instances if one.sen))
+        is_fixed = bool(settings.sen) and self._readers.settings(info.seid) is not None
+        return KnownElement(info.seid, own, others, is_fixed)
 
     def _racs_elements(self) -> list[RacsElement]:
         found = []

@@ -256,6 +256,23 @@ def test_a_name_given_over_racs_holds_for_an_element_behind_a_reader(tmp_path):
     run(lambda: NodeRig(tmp_path, ScriptedBank(filled("1", "key1.com"))), scenario)
 
 
+def test_a_name_in_the_configuration_goes_before_one_given_over_racs(tmp_path):
+    async def scenario(rig: NodeRig) -> None:
+        assert (await rig.served())["sim-1"] == "said.com"
+        assert await rig.node._names.name("sim-1") == ("said.com", "")
+        with pytest.raises(ConfigurationError, match="configuration names this element"):
+            await rig.node._names.set_name("sim-1", "other.com", "")
+        await rig.reload(element={})
+        assert (await rig.served())["sim-1"] == "given.com"
+        await rig.node._names.set_name("sim-1", None, "")
+        assert (await rig.served())["sim-1"] == "key1.com"
+
+    (tmp_path / "names.json").write_text(json.dumps({"sim-1": {"sen": "given.com", "aid": ""}}))
+    element = {"sim-1": {"sen": "said.com"}}
+    bank = ScriptedBank(filled("1", "key1.com"))
+    run(lambda: NodeRig(tmp_path, bank, element=element), scenario)
+
+
 def test_a_reload_leaves_alone_what_did_not_change(tmp_path):
     async def scenario(rig: NodeRig) -> None:
         one, two = rig.banks.values()
@@ -274,6 +291,21 @@ def test_a_reload_leaves_alone_what_did_not_change(tmp_path):
 
     banks = lambda: (ScriptedBank(filled("1", "key1.com")), ScriptedBank(filled("2")))  # noqa: E731
     run(lambda: NodeRig(tmp_path, *banks()), scenario)
+
+
+def test_a_reload_takes_what_is_said_of_elements_behind_readers_and_refuses_clashes(tmp_path):
+    async def scenario(rig: NodeRig) -> None:
+        await rig.reload(element={"sim-1": {"aliases": ["long.example.com"], "seids": ["vault"]}})
+        assert rig.node._front.table.find("long.example.com").seid == "sim-1"
+        (element,) = [one for one in rig.node._racs_elements() if one.seid == "sim-1"]
+        assert element.aliases == ("vault",)
+        with pytest.raises(ConfigurationError, match="share the name"):
+            await rig.reload(element={"key1.com": {"aliases": ["soft.com"]}})
+        assert rig.node._front.table.find("long.example.com").seid == "sim-1"
+        await rig.reload(element={"sim-1": {"is_enabled": False}})
+        assert await rig.served() == {"se-a": "soft.com"}
+
+    run(lambda: NodeRig(tmp_path, ScriptedBank(filled("1", "key1.com"))), scenario)
 
 
 def test_a_rename_at_a_reload_is_a_new_element_for_everybody(tmp_path):

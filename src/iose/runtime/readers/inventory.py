@@ -153,7 +153,7 @@ class ReaderInventory:
     def settings(self, seid: str) -> ElementSettings | None:
         """Return what the operator says of one element; None when it is not behind a reader."""
         place = self._served.get(seid)
-        return None if place is None else place.settings
+        return None if place is None else self._overrides(place.seid, place.own_sen)
 
     def view(self) -> list[dict[str, object]]:
         """Return what an operator sees: every slot, and every bank that has none."""

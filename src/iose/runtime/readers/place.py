@@ -86,6 +86,17 @@ class Place:
         return self.slot.atr or self._seen_atr
 
     @property
+    def own_sen(self) -> str:
+        """The name that the element says itself, or its bank for it."""
+        name: str | None = self.slot.sen
+        if not name and self.atr:
+            try:
+                name = Atr.decode(self.atr).se_name
+            except DecodeError:
+                name = None
+        return name if name and is_se_name(name) else ""
+
+    @property
     def found(self) -> Discovery | None:
         """What was found in this element."""
         return self._found.get(self.atr)
@@ -127,7 +138,7 @@ class Place:
             self._empty()
         elif slot.state is SlotState.BUSY:
             self.is_tried = False  # for when it is free again
-        self.settings = overrides(self.seid, self._own_sen)
+        self.settings = overrides(self.seid, self.own_sen)
         said = self.settings.warm_reset
         reader.has_warm_reset = (table.warm_reset if said is None else said) is not False
         reader.limits = self._limits(self._own_limits)
@@ -187,19 +198,8 @@ class Place:
             self.probe.cancel()
 
     @property
-    def _own_sen(self) -> str:
-        """The name that the element says itself, or its bank for it."""
-        name: str | None = self.slot.sen
-        if not name and self.atr:
-            try:
-                name = Atr.decode(self.atr).se_name
-            except DecodeError:
-                name = None
-        return name if name and is_se_name(name) else ""
-
-    @property
     def _sen(self) -> str:
-        return self.settings.sen or ("" if self._lacks_applet else self._own_sen)
+        return self.settings.sen or ("" if self._lacks_applet else self.own_sen)
 
     @property
     def _lacks_applet(self) -> bool:
