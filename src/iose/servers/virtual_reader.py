@@ -98,6 +98,13 @@ class VirtualCard:
         """
         if self._lost is not None:
             raise self._lost
+        try:
+            return await self._obey(message)
+        except TransportError as fault:
+            self._lost = fault
+            raise
+
+    async def _obey(self, message: Order | bytes) -> bytes | None:
         match message:
             case bytes():
                 self.apdus += 1
@@ -111,6 +118,11 @@ class VirtualCard:
             case Order.POWER_OFF:
                 await self.power_off()
         return None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the element has answered, and nothing is known against it."""
+        return bool(self._atr) and self._lost is None
 
     def lose(self, fault: TransportError) -> None:
         """Be told that the element is gone, until it has power again."""
@@ -256,7 +268,8 @@ class Exposure:
         Raises:
             TransportError: There is no driver, it has another card, or the element is not there.
         """
-        await self._card.probe()
+        if not self._card.is_known:
+            await self._card.probe()
         link = DriverLink(self._address, self._times)
         try:
             await link.open()

@@ -215,12 +215,26 @@ async def test_a_driver_that_starts_again_finds_the_card_again():
         status = exposure.status()
         assert not status.connected
         assert "pcscd" in status.hint
-        assert not element.has_power
+        starts = element.starts
         await driver.start()
         again = await driver.card()
+        assert (element.has_power, element.starts) == (False, starts)  # nobody needed it
         await again.power_on()
         assert await again.ask_hex(SELECT_APPLET) == "9000"
         assert (exposure.status().connected, exposure.status().fault) == (True, "")
+
+
+async def test_an_element_said_to_be_gone_leaves_the_reader_when_the_driver_looks():
+    async with exposed() as (driver, element, exposure):
+        card = await driver.card()
+        element.fault = CardRemovedError("key1.com", "no element")
+        exposure.lose()
+        card.say(Order.ATR)
+        await card.ended()
+        await until(lambda: "no element" in exposure.status().fault)
+        element.fault = None
+        again = await driver.card()
+        assert await again.power_on()
 
 
 async def test_an_element_that_goes_away_leaves_the_reader_until_it_is_back():
