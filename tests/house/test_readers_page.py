@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from iose.runtime.config import read_config
-from iose.runtime.readers.settings import READER_TYPES, ReaderSettings
+from iose.runtime.readers.place import bank_view
+from iose.runtime.readers.settings import READER_TYPES, PcscSettings, ReaderSettings
 from iose.transport.bank import SlotState
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "readers.md").read_text()
@@ -60,6 +61,13 @@ def test_an_example_is_a_configuration(number: int):
 def test_every_type_has_an_example_of_its_own():
     for kind in READER_TYPES:
         assert f'type = "{kind}"' in SECTIONS[kind]
+
+
+def test_every_name_of_the_document_is_told():
+    view = bank_view(PcscSettings("pcsc"), "", "")
+    names = [name for one in (view, view["health"]) for name in one]
+    text = SECTIONS["iose reader list"]
+    assert [name for name in names if f"`{name}`" not in text] == []
 
 
 def test_every_state_is_explained():

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published server's readers as tables of ours; what is lost is told, keys never are."""
 
+import tempfile
 import tomllib
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iose.runtime.author_config import read_author_config
 from iose.runtime.config import read_config
@@ -20,6 +24,17 @@ AID = "010203040500"
 GRID = "grid_server 10.0.0.1\ngrid_port 7777\n"
 KEY = "5A" * 32
 BOARD = f"-c -h 10.0.0.9 -p 444 -S key2.com -l aesgcm -H noim -H psk{KEY}"
+
+
+WORDS = [
+    *("grid_first_slot", "grid_max_slots", "gridhist", "gridaid", "i2c_max_devices"),
+    *("i2c_first_adr", "i2c_reset_pins", "i2c_size", "yes", "no", "0", "1", "3", "72", "70000"),
+    *("10.0.0.1", "key1.com", "null", "00", AID, '"a', "\\", "é", "1010", "SN1010", "c*", "a"),
+    *("racs", "seid", "psk", "cmd", "h:1/a", "h:1/key1.com", "COM1/a", "COM1/b.c"),
+]
+TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join), max_size=6).map(
+    "\n".join
+)
 
 
 @pytest.fixture
@@ -255,3 +270,20 @@ def test_words_of_the_files_stay_words(imported):
         type="x\n",
     )
     assert tables(config, PcscSettings)[0].seids == {odd: 's"\\#'}
+
+
+@given(
+    port=st.sampled_from(["1", "2310"]),
+    config=TEXTS,
+    readersn=TEXTS,
+    cardsn=TEXTS,
+    sen_1010=TEXTS,
+    cardconfig=TEXTS,
+)
+def test_whatever_the_files_say_becomes_a_configuration(port, config, **files):
+    settings = f"use_sen_as_cardsn yes\ngrid_server h\ngrid_port {port}\n{config}"
+    texts = {**files, "config": settings, "users": "", "type": "a\n1\n"}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in texts.items():
+            (Path(folder) / f"{name}.txt").write_text(text)
+        read_config(tomllib.loads(read_author_config(Path(folder)).toml))
