@@ -3,8 +3,8 @@
 
 Faults befall ``A`` lines, or those that begin with ``verb`` (``on``, ``off``, ``probe``); besides
 the faults of every twin: ``refuse`` (ERROR), ``long`` (a line without end), ``twice`` (a line
-nobody asked for). ``gone`` unplugs it; a null fault plugs it in again, at the same path.
-``{"said": true}`` tells what was heard since.
+nobody asked for), ``deaf`` (the line fills up). ``gone`` unplugs it; a null fault plugs it in
+again, at the same path. ``{"said": true}`` tells what was heard since.
 """
 
 import argparse
@@ -94,6 +94,10 @@ class SerialTwin:
             self.unplug()
         elif self._ends is None:
             self.plug_in()
+        else:  # a deaf board does not read
+            asyncio.get_running_loop().remove_reader(self._ends[0])
+            if order.get("fault") != "deaf":
+                asyncio.get_running_loop().add_reader(self._ends[0], self._read, self._ends[0])
         return None
 
     def _read(self, master: int) -> None:

@@ -84,9 +84,10 @@ class SlotKeeper:
                 await self._task
 
     async def look(self) -> None:
-        """Look at the element now, unless a session has it."""
+        """Look at the element now, unless a session has it; a look under way is waited for."""
+        is_under_way = self._turn.locked()
         async with self._turn:
-            if not self._is_expected or self.is_held:
+            if is_under_way or not self._is_expected or self.is_held:
                 return
             try:
                 async with self._turns:
