@@ -484,10 +484,15 @@ class _Records:
             try:
                 return work()
             except ssl.SSLWantReadError:
-                self._writer.write(self._outgoing.read())
+                self._flush()
                 data = await self._reader.read(65_536)
                 if not data:
                     raise Closed from None
                 self._incoming.write(data)
             finally:
-                self._writer.write(self._outgoing.read())
+                self._flush()
+
+    def _flush(self) -> None:
+        data = self._outgoing.read()
+        if data and not self._writer.is_closing():
+            self._writer.write(data)

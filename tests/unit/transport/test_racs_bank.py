@@ -26,6 +26,11 @@ PATIENCE_S = 10.0
 NEVER_S = 3600.0
 
 
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request):
+    return "asyncio", {"use_uvloop": request.param}
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(racs_bank, "RETRY_S", 0.01)

@@ -55,6 +55,11 @@ def data(size: int) -> BatchStep:
     return BatchStep(CommandApdu(0, 0xCA, *size.to_bytes(2, "big")))
 
 
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request):
+    return "asyncio", {"use_uvloop": request.param}
+
+
 @pytest.fixture
 def requests(monkeypatch):
     """The sizes of the requests sent, in commands."""

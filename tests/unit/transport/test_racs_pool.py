@@ -20,6 +20,11 @@ pytestmark = pytest.mark.anyio
 SELECT = CommandApdu(0, 0xA4, 4, 0, bytes.fromhex("010203040500"))
 
 
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request):
+    return "asyncio", {"use_uvloop": request.param}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     authority = make_authority()
@@ -90,7 +95,7 @@ async def test_a_session_that_lies_still_is_ended(server, pool, monkeypatch):
 async def test_an_old_session_is_not_kept_for_a_server_that_ends_it_whatever_it_does(
     server, pool, monkeypatch
 ):
-    monkeypatch.setattr(racs_pool, "LEGACY_LIFE_S", 0)
+    monkeypatch.setattr(racs_pool, "LEGACY_LIFE_S", -1)
     await (await use(pool)).close()
     await (await use(pool)).close()
     assert server.sessions == 2
