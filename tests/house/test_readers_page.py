@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from iose.runtime.config import read_config
-from iose.runtime.readers.place import bank_view
+from iose.runtime.readers.place import Place
 from iose.runtime.readers.settings import READER_TYPES, PcscSettings, ReaderSettings
-from iose.transport.bank import SlotState
+from iose.transport.bank import Slot, SlotState
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "readers.md").read_text()
 SECTIONS = {
@@ -64,7 +64,7 @@ def test_every_type_has_an_example_of_its_own():
 
 
 def test_every_name_of_the_document_is_told():
-    view = bank_view(PcscSettings("pcsc"), "", "")
+    view = Place(PcscSettings("pcsc"), Slot("a", "b", SlotState.EMPTY)).view()
     names = [name for one in (view, view["health"]) for name in one]
     text = SECTIONS["iose reader list"]
     assert [name for name in names if f"`{name}`" not in text] == []
