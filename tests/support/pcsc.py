@@ -7,20 +7,31 @@ service and the driver, as other programs use it.
 
 import ctypes
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import pytest
 
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.transport.base import BatchStep
 from iose.transport.stack import run_batch
+from tests.support.peers import all_peers_expected
 
 SCOPE_SYSTEM = 2
 SHARE_EXCLUSIVE = 1
 ANY_PROTOCOL = 3  # T=0 or T=1
 UNPOWER = 2
 ANSWER_SIZE = 65_538
-READER = b"Virtual PCD 00 00"
+READER = "Virtual PCD 00 00"
 LIBRARY = "libpcsclite.so.1"
+
+
+def require_pyscard() -> None:
+    """Skip the test where pyscard is not installed; fail it where all peers are expected."""
+    if find_spec("smartcard") is None:
+        reason = "pyscard is not installed (make setup-pcsc)"
+        if all_peers_expected():
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 class _Protocol(ctypes.Structure):
@@ -28,9 +39,9 @@ class _Protocol(ctypes.Structure):
 
 
 class PcscConnection:
-    """A card in the virtual reader, powered until ``close``."""
+    """A card in a virtual reader, held alone and powered until ``close``."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: str = READER) -> None:
         try:
             self._library = ctypes.CDLL(LIBRARY)
         except OSError:
@@ -44,7 +55,7 @@ class PcscConnection:
         self._check(
             self._library.SCardConnect(
                 context,
-                READER,
+                reader.encode(),
                 ctypes.c_ulong(SHARE_EXCLUSIVE),
                 ctypes.c_ulong(ANY_PROTOCOL),
                 ctypes.byref(card),

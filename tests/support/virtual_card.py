@@ -214,6 +214,7 @@ class VirtualService:
         self._configuration = folder / "readers"
         self._configuration.mkdir()
         self._process: subprocess.Popen[bytes] | None = None
+        self._cards: list[VirtualCard] = []
         self.ports = [VPCD_PORT + SLOTS * number for number in range(readers)]
         found = DRIVER_LIBRARY.search(DRIVER_CONFIGURATION.read_text())
         assert found, DRIVER_CONFIGURATION
@@ -223,6 +224,11 @@ class VirtualService:
                 library = shutil.copy(library.resolve(), folder / f"vpcd-{number}.so")
             text = READER.format(name=reader_name(number), port=port, library=library)
             (self._configuration / f"vpcd-{number}").write_text(text)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and not been ended."""
+        return self._process is not None
 
     def start(self) -> None:
         """Start it, and return when its readers are there."""
@@ -249,7 +255,18 @@ class VirtualService:
     def insert(self, card: Card, reader: int = 0, slot: int = 0) -> VirtualCard:
         """Put a card into a slot of a reader."""
         name = f"{reader_name(reader)} 00 {slot:02X}"
-        return VirtualCard(card, ("127.0.0.1", self.ports[reader] + slot), name)
+        inserted = VirtualCard(card, ("127.0.0.1", self.ports[reader] + slot), name)
+        self._cards.append(inserted)
+        return inserted
+
+    def remove_all(self) -> None:
+        """Take every card out."""
+        cards, self._cards = self._cards, []
+        for card in cards:
+            card.pull()
+        if self._process is not None:
+            for card in cards:
+                card.remove()
 
     def _end(self, how: "Callable[[subprocess.Popen[bytes]], None]") -> None:
         process, self._process = self._process, None

@@ -19,7 +19,7 @@ from iose.iso7816.apdu import (
 from iose.transport.base import BatchStep
 from iose.transport.errors import CardRemovedError, TransportError
 from iose.transport.pcsc.codes import Disposition, Protocol, ScardCode, ShareMode
-from iose.transport.pcsc.faults import CONNECTING, IN_SESSION, fault_of
+from iose.transport.pcsc.faults import CLEAN_CARD, CONNECTING, IN_SESSION, fault_of
 from iose.transport.pcsc.scard import Scard, ScardError
 from iose.transport.pcsc.worker import ReaderThread
 from iose.transport.stack import ApduMeter, run_batch
@@ -101,10 +101,14 @@ class PcscCard:
             with self._thread.call():
                 answer = self._scard.transmit(handle, self._protocol, wire)
         except ScardError as error:
-            fault = self._why_no_answer(handle, error)
-            raise fault from error
+            if error.code != ScardCode.NOT_TRANSACTED:
+                fault = fault_of(self._reader, error, IN_SESSION)
+                raise fault from error
+            answer = b""
         if len(answer) < STATUS_SIZE:
-            raise TransportError(self._reader, f"an answer of {len(answer)} bytes has no status")
+            self._look_for_card(handle)
+            message = f"no answer from the card ({len(answer)} bytes, and no status)"
+            raise TransportError(self._reader, message, hint=CLEAN_CARD)
         return answer
 
     def transmit(self, command: bytes) -> bytes:
@@ -194,18 +198,21 @@ class PcscCard:
             raise TransportError(self._reader, str(error)) from error
         return command[: SHORT_LC_END + size]
 
-    def _why_no_answer(self, handle: int, error: ScardError) -> TransportError:
-        """Return the fault; a card that is taken out in an exchange is noticed a little later."""
-        if error.code == ScardCode.NOT_TRANSACTED:
-            deadline = time.monotonic() + GONE_S
-            while time.monotonic() < deadline:
-                try:
-                    with self._thread.call():
-                        self._scard.atr(handle)
-                except ScardError as later:
-                    return fault_of(self._reader, later, IN_SESSION)
-                time.sleep(GONE_POLL_S)
-        return fault_of(self._reader, error, IN_SESSION)
+    def _look_for_card(self, handle: int) -> None:
+        """Return when the card is still there after a while; the service notices late.
+
+        Raises:
+            TransportError: It was taken out in the exchange, or the service is gone.
+        """
+        deadline = time.monotonic() + GONE_S
+        while time.monotonic() < deadline:
+            try:
+                with self._thread.call():
+                    self._scard.atr(handle)
+            except ScardError as error:
+                fault = fault_of(self._reader, error, IN_SESSION)
+                raise fault from error
+            time.sleep(GONE_POLL_S)
 
     def _handle_in_use(self) -> int:
         if self._handle is None:

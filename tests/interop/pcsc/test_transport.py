@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our PC/SC transport through the machine's service and a driver, to cards of both protocols."""
+
+import asyncio
+import subprocess
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from iose.iso7816.apdu import CommandApdu
+from iose.iso7816.atr import Atr, TransmissionProtocol
+from iose.iso7816.batch import BatchStep
+from iose.protocols.vpcd import Order
+from iose.tls import PreSharedKey
+from iose.transport.bank import Slot, SlotState
+from iose.transport.errors import (
+    CardBusyError,
+    CardRemovedError,
+    TransportError,
+    TransportTimeoutError,
+)
+from iose.transport.pcsc import PcscBank, card
+from tests.support.pcsc import PcscConnection
+from tests.support.peers import require_peer
+from tests.support.tls_session import TlsSession, check_session
+from tests.support.virtual_card import MuteCard, T0Card, VirtualCard, VirtualService
+from tests.twins.elements import DEMO_PSK, Cards
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(180), pytest.mark.anyio]
+
+PATIENCE_S = 30.0
+DEADLINE_S = 1.0
+FIRST, SECOND = "Virtual PCD 00 00", "Virtual PCD 1 00 00"
+PSK = PreSharedKey(b"Client_identity", DEMO_PSK)
+SELECT = CommandApdu(0, 0xA4, 4, 0, bytes.fromhex("010203040500"))
+T0, T1 = TransmissionProtocol.T0, TransmissionProtocol.T1
+
+
+def element(name: str = "key1.com", protocol: TransmissionProtocol = T1):
+    made = Cards(protocol=protocol).make(name)
+    return T0Card(made) if protocol is T0 else made
+
+
+class ManyPieces:
+    """A card whose answers come in pieces of both kinds."""
+
+    def __init__(self) -> None:
+        self.pieces = iter(["6103", "AABBCC9F02", "DDEE9000", "6C02", "11229000"])
+
+    def power_on(self) -> bytes:
+        return Atr.for_contacts(b"pieces", T0).encode()
+
+    reset = power_on
+
+    def power_off(self) -> None: ...
+
+    def process(self, command: bytes) -> bytes:
+        return bytes.fromhex(next(self.pieces))
+
+
+class Watched:
+    """The bank of all readers; what it shows can be waited for."""
+
+    def __init__(self, apdu_s: float) -> None:
+        self.bank = PcscBank("cards", apdu_s=apdu_s)
+        self.event = asyncio.Event()
+
+    def slot(self, name: str = FIRST) -> Slot | None:
+        return next((slot for slot in self.bank.slots if slot.name == name), None)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                self.event.clear()
+                await self.event.wait()
+
+    async def until_state(self, state: SlotState, name: str = FIRST) -> Slot:
+        await self.until(lambda: (slot := self.slot(name)) and slot.state is state)
+        slot = self.slot(name)
+        assert slot is not None
+        return slot
+
+
+@asynccontextmanager
+async def watching(apdu_s: float = PATIENCE_S):
+    watched = Watched(apdu_s)
+    await watched.bank.start(watched.event.set)
+    try:
+        yield watched
+    finally:
+        await watched.bank.stop()
+
+
+async def insert(service: VirtualService, what, reader: int = 0, slot: int = 0) -> VirtualCard:
+    return await asyncio.to_thread(service.insert, what, reader, slot)
+
+
+@pytest.mark.parametrize("protocol", [T0, T1], ids=["T=0", "T=1"])
+async def test_a_tls_session_with_an_element(service: VirtualService, protocol):
+    inserted = await insert(service, element("key1.com", protocol))
+    async with watching() as watched:
+        slot = await watched.until_state(SlotState.READY)
+        assert (slot.seid, Atr.decode(slot.atr).protocols[0]) == ("pcsc-key1.com", protocol)
+        connection = await slot.reader.connect()
+        assert connection.atr == slot.atr
+        assert await connection.reset() == slot.atr
+        assert "keystore" in await check_session(connection, PSK)
+        assert connection.apdus == len(inserted.commands)
+        await connection.close()
+
+
+async def test_answers_in_pieces_are_fetched_in_the_thread_of_the_reader(service: VirtualService):
+    inserted = await insert(service, ManyPieces())
+    async with watching() as watched:
+        slot = await watched.until_state(SlotState.READY)
+        connection = await slot.reader.connect()
+        steps = [BatchStep(SELECT), BatchStep(CommandApdu(0, 0xCA, 0, 0, le=256))]
+        responses = await connection.transmit_batch(steps)
+        assert [one.data.hex() for one in responses] == ["aabbccddee", "1122"]
+        await connection.close()
+    assert [command.hex() for command in inserted.commands] == [
+        "00a4040006010203040500", "00c0000003", "00c0000002", "00ca000000", "00ca000002",
+    ]  # fmt: skip
+
+
+async def test_every_session_begins_from_cold(service: VirtualService):
+    inserted = await insert(service, element())
+    async with watching() as watched:
+        slot = await watched.until_state(SlotState.READY)
+        for _ in range(2):
+            inserted.orders.clear()
+            connection = await slot.reader.connect()
+            power = [order for order in inserted.orders if order != Order.ATR]
+            assert power[-2:] == [Order.POWER_OFF, Order.POWER_ON]
+            assert await connection.reset() == slot.atr
+            assert inserted.orders[len(power) :].count(Order.RESET) == 1
+            await connection.close()
+            assert inserted.orders[-1] == Order.POWER_OFF
+
+
+async def test_a_card_comes_and_goes_while_the_bank_runs(service: VirtualService):
+    async with watching() as watched:
+        assert (await watched.until_state(SlotState.EMPTY)).reader is None
+        inserted = await insert(service, element())
+        await watched.until_state(SlotState.READY)
+        await asyncio.to_thread(inserted.remove)
+        await watched.until_state(SlotState.EMPTY)
+
+
+async def test_a_card_taken_out_in_a_session_ends_it_and_works_when_it_is_back(service):
+    inserted = await insert(service, element())
+    async with watching() as watched:
+        slot = await watched.until_state(SlotState.READY)
+        connection = await slot.reader.connect()
+        assert "keystore" in await check_session(connection, PSK)
+        inserted.pull()
+        with pytest.raises(CardRemovedError):
+            await connection.transmit(SELECT)
+        await connection.close()
+        await watched.until_state(SlotState.EMPTY)
+        await insert(service, element())
+        slot = await watched.until_state(SlotState.READY)
+        connection = await slot.reader.connect()
+        assert "keystore" in await check_session(connection, PSK)
+        await connection.close()
+
+
+async def test_a_card_taken_out_while_it_works_ends_the_session(service: VirtualService):
+    inserted = await insert(service, element())
+    async with watching() as watched:
+        slot = await watched.until_state(SlotState.READY)
+        connection = await slot.reader.connect()
+        inserted.hold()
+        waiting = asyncio.create_task(connection.transmit(SELECT))
+        await asyncio.to_thread(inserted.asked.wait, PATIENCE_S)
+        await asyncio.to_thread(inserted.pull)
+        with pytest.raises(CardRemovedError):
+            await waiting
+        await connection.close()
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+async def test_a_service_that_ends_cuts_sessions_and_is_found_again(service: VirtualService, how):
+    await insert(service, element())
+    async with watching() as watched:
+        slot = await watched.until_state(SlotState.READY)
+        connection = await slot.reader.connect()
+        session = await TlsSession(connection, PSK).open()
+        await asyncio.to_thread(getattr(service, how))
+        with pytest.raises(CardRemovedError) as caught:
+            await session.command("?00")
+        assert "pcscd" in caught.value.hint
+        await connection.close()
+        await watched.until(lambda: watched.slot() is None)
+        (absent,) = watched.bank.slots
+        assert (absent.state, absent.reader) == (SlotState.ABSENT, None)
+        assert "pcscd" in absent.hint
+        service.remove_all()
+        await asyncio.to_thread(service.start)
+        await insert(service, element())
+        slot = await watched.until_state(SlotState.READY)
+        connection = await slot.reader.connect()
+        assert "keystore" in await check_session(connection, PSK)
+        await connection.close()
+
+
+async def test_a_service_killed_while_a_card_works_ends_the_session(service: VirtualService):
+    inserted = await insert(service, element())
+    async with watching() as watched:
+        slot = await watched.until_state(SlotState.READY)
+        connection = await slot.reader.connect()
+        inserted.hold()
+        waiting = asyncio.create_task(connection.transmit(SELECT))
+        await asyncio.to_thread(inserted.asked.wait, PATIENCE_S)
+        await asyncio.to_thread(service.kill)
+        with pytest.raises(CardRemovedError):
+            await waiting
+        await connection.close()
+
+
+async def test_a_stuck_card_stops_no_other_and_works_again_when_it_answers(service):
+    stuck = await insert(service, element("key1.com"))
+    await insert(service, element("key2.com", T0), 1)
+    async with watching(DEADLINE_S) as watched:
+        slot = await watched.until_state(SlotState.READY)
+        other = await watched.until_state(SlotState.READY, SECOND)
+        connection = await slot.reader.connect()
+        working = await other.reader.connect()
+        stuck.hold()
+        waiting = asyncio.create_task(connection.transmit(SELECT))
+        await asyncio.to_thread(stuck.asked.wait, PATIENCE_S)
+        assert "keystore" in await check_session(working, PSK)
+        with pytest.raises(TransportTimeoutError):
+            await waiting
+        fault = await watched.until_state(SlotState.FAULT)
+        assert "no answer since" in fault.fault
+        assert fault.hint
+        assert "keystore" in await check_session(working, PSK)
+        await connection.close()
+        stuck.answer()
+        slot = await watched.until_state(SlotState.READY)
+        connection = await slot.reader.connect()
+        assert "keystore" in await check_session(connection, PSK)
+        await connection.close()
+        await working.close()
+
+
+async def test_a_stuck_card_is_forgotten_when_it_is_taken_out(service: VirtualService):
+    stuck = await insert(service, element())
+    async with watching(DEADLINE_S) as watched:
+        slot = await watched.until_state(SlotState.READY)
+        connection = await slot.reader.connect()
+        stuck.hold()
+        with pytest.raises(TransportTimeoutError):
+            await connection.transmit(SELECT)
+        await connection.close()
+        await asyncio.to_thread(stuck.remove)
+        await watched.until_state(SlotState.EMPTY)
+        await insert(service, element())
+        slot = await watched.until_state(SlotState.READY)
+        connection = await slot.reader.connect()
+        assert "keystore" in await check_session(connection, PSK)
+        await connection.close()
+
+
+async def test_a_card_that_cannot_be_started_is_a_fault(service: VirtualService):
+    async with watching() as watched:
+        inserted = await insert(service, MuteCard())
+        slot = await watched.until_state(SlotState.FAULT)
+        assert slot.reader is None
+        assert slot.hint
+        await asyncio.to_thread(inserted.pull)
+        await watched.until_state(SlotState.EMPTY)
+
+
+async def test_a_card_that_another_program_holds_is_busy(service: VirtualService, monkeypatch):
+    monkeypatch.setattr(card, "BUSY_S", 0.1)
+    await insert(service, element())
+    async with watching() as watched:
+        slot = await watched.until_state(SlotState.READY)
+        other = await asyncio.to_thread(PcscConnection)
+        busy = await watched.until_state(SlotState.BUSY)
+        assert busy.hint
+        with pytest.raises(CardBusyError):
+            await busy.reader.connect()
+        await other.close()
+        free = await watched.until_state(SlotState.READY)
+        assert free.reader is slot.reader
+        connection = await free.reader.connect()
+        assert "keystore" in await check_session(connection, PSK)
+        await connection.close()
+
+
+async def test_opensc_is_kept_out_of_a_session_and_may_use_the_card_after_it(service):
+    await insert(service, element())
+    async with watching() as watched:
+        slot = await watched.until_state(SlotState.READY)
+        connection = await slot.reader.connect()
+        assert (
+            await asyncio.to_thread(opensc, "--card-driver", "default", "--send-apdu", "00A40400")
+        ).returncode != 0
+        assert "keystore" in await check_session(connection, PSK)
+        await connection.close()
+        assert (
+            await asyncio.to_thread(opensc, "--card-driver", "default", "--send-apdu", "00A40400")
+        ).returncode == 0
+
+
+async def test_an_extended_command_is_refused_over_t0_and_carried_over_t1(service: VirtualService):
+    await insert(service, element("key1.com", T0))
+    await insert(service, element("key2.com", T1), 1)
+    long = CommandApdu(0, 0xD8, 0, 3, bytes(300))
+    async with watching() as watched:
+        for name, is_carried in ((FIRST, False), (SECOND, True)):
+            slot = await watched.until_state(SlotState.READY, name)
+            connection = await slot.reader.connect()
+            if is_carried:
+                assert (await connection.transmit(long)).status
+            else:
+                with pytest.raises(TransportError, match="extended"):
+                    await connection.transmit(long)
+            assert "keystore" in await check_session(connection, PSK)
+            await connection.close()
+
+
+def opensc(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [require_peer("opensc-tool"), "--reader", "0", *arguments],
+        capture_output=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=PATIENCE_S,
+    )
