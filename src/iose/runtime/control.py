@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from iose.transport.host_channel import peer_uid
 PRIVATE_UMASK: Final = 0o177
 BACKLOG: Final = 16
 ROOT: Final = 0
+HANG_UP_S: Final = 1.0
 FOREIGN_HINT: Final = "work as that user, or give --data DIR"
 
 
@@ -77,8 +78,13 @@ class ControlServer:
         """Stop listening and hang up on everyone."""
         if self._server is not None:
             await stop_accepting(self._server)
-        for channel in tuple(self._channels):
+        channels = tuple(self._channels)
+        for channel in channels:
             channel.close()
+        with suppress(TimeoutError):  # who does not read is left
+            async with asyncio.timeout(HANG_UP_S):
+                for channel in channels:
+                    await channel.closed.wait()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not is_allowed(self._uid_of(writer.get_extra_info("socket"))):

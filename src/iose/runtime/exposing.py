@@ -59,7 +59,15 @@ async def exposed_by_node(folder: DataFolder, request: ExposeRequest) -> AsyncIt
         seid = read_text(read_object(answer.get("exposed")), "element")
 
         async def tell() -> Result:
-            exposed = await channel.request(EXPOSED, timeout_s=REQUEST_TIMEOUT_S)
+            try:
+                exposed = await channel.request(EXPOSED, timeout_s=REQUEST_TIMEOUT_S)
+            except ControlError as error:
+                if not channel.closed.is_set():
+                    raise
+                raise ControlError(
+                    f"the node has stopped, and {request.element} is not exposed any more",
+                    hint="start the node, or expose the element without one: the same command",
+                ) from error
             for one in map(read_object, read_list(exposed, "exposed")):
                 if one["element"] == seid:
                     return one

@@ -134,11 +134,11 @@ class Exposures:
         """Return what is said of each exposed element."""
         return [asdict(held.exposure.status()) for held in self._held.values()]
 
-    def lose(self, seid: str) -> None:
-        """Be told that an element is gone: programs are to see that, too."""
-        held = self._held.get(seid)
-        if held is not None:
-            held.exposure.lose()
+    def look(self) -> None:
+        """Look which elements are gone: programs are to see that, too."""
+        for seid, held in self._held.items():
+            if self._find(seid) is None:
+                held.exposure.lose()
 
     async def stop(self) -> None:
         """Withdraw everything."""

@@ -222,6 +222,7 @@ class Node:
         front.reload(*without_clashes(routes, self._config.front.default_sen))
         if self._administration is not None:
             self._administration.refresh(self._racs_elements())
+        self._exposures.look()
 
     def _readers_changed(self, gone: Gone) -> None:
         """Serve what is behind readers now; who uses what is gone is told at once (§7)."""
@@ -233,7 +234,6 @@ class Node:
             reason = EndReason.ELEMENT_FAILED if is_broken else EndReason.ELEMENT_REMOVED
             log.info("element.gone", seid=seid, state=state.value)
             self._front.end_sessions(seid, reason)
-            self._exposures.lose(seid)
 
     async def _names_changed(self) -> None:
         if self._front is not None:

@@ -215,8 +215,7 @@ async def test_an_element_that_is_gone_is_withdrawn_by_the_name_it_had(house: Ho
     await house.expose()
     card = await house.driver.card()
     del house.elements["se-1"]
-    house.exposures.lose("se-1")
-    house.exposures.lose("se-2")
+    house.exposures.look()
     card.writer.write(b"\x00\x01\x04")
     await card.ended()
     assert (await house.withdraw("KEY1.com"))["withdrawn"]["connected"] is False
