@@ -99,6 +99,14 @@ class ElementSettings:
     warm_reset: bool | None = None
 
 
+def settings_of(elements: Mapping[str, ElementSettings], seid: str, sen: str) -> ElementSettings:
+    """Return what tables ``element`` say of the element of a SEID and a SEN; case of SENs aside."""
+    for name, settings in elements.items():
+        if name == seid or (sen and name.lower() == sen.lower()):
+            return settings
+    return ElementSettings()
+
+
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
     """The whole file.

@@ -35,6 +35,7 @@ from iose.runtime.config import (
     ElementSettings,
     NodeConfig,
     read_config,
+    settings_of,
 )
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.exposures import Exposures, FoundElement
@@ -384,10 +385,7 @@ class Node:
         return self._readers.settings(info.seid) or self._find_settings(info.seid, info.sen)
 
     def _find_settings(self, seid: str, sen: str) -> ElementSettings:
-        for name, settings in self._config.element.items():
-            if name == seid or name.lower() == sen.lower():
-                return settings
-        return ElementSettings()
+        return settings_of(self._config.element, seid, sen)
 
     def _host_states(self) -> list[bool]:
         return [link.is_up for link in self._links]

@@ -2,9 +2,10 @@
 """One look at readers without a node: as the node would see them, and nothing runs afterwards."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from iose.runtime.config import ElementSettings
+from iose.runtime.config import ElementSettings, settings_of
 from iose.runtime.readers.banks import make_bank
 from iose.runtime.readers.inventory import ReaderInventory
 from iose.runtime.readers.settings import ReaderSettings
@@ -24,17 +25,10 @@ async def look_at_readers(
     Raises:
         ConfigurationError: A table cannot be made a bank of.
     """
-
-    def overrides(seid: str, sen: str) -> ElementSettings:
-        for name, settings in elements.items():
-            if name == seid or (sen and name.lower() == sen.lower()):
-                return settings
-        return ElementSettings()
-
     inventory = ReaderInventory(
         lambda table: make_bank(table, folder),
         ElementHolders(),
-        overrides=overrides,
+        overrides=partial(settings_of, elements),
         foreign=tuple,
         changed=lambda _gone: None,
     )

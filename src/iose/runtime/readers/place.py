@@ -23,6 +23,7 @@ from iose.wire.errors import DecodeError
 
 KNOWN_LIMIT: Final = 16  # elements that one slot remembers
 RENAME_HINT: Final = "give it a SEID of its own in 'seids' of table [[readers]]"
+PROBE_HINT: Final = "wait a moment; apdu_s of table [[readers]] bounds it"
 NO_APPLET_HINT: Final = (
     "install a TLS-SE applet, or name its AID in 'aid' of table [element]; administration works"
 )
@@ -167,7 +168,7 @@ class Place:
             "reader": slot.name,
             "seid": self.seid,
             "sen": info.sen,
-            "state": SlotState.FAULT.value if self.clash else slot.state.value,
+            "state": self._state.value,
             "atr": self.atr.hex().upper(),
             "fault": fault,
             "hint": hint,
@@ -179,9 +180,18 @@ class Place:
             "health": health_view(self.reader.health),
         }
 
+    @property
+    def _state(self) -> SlotState:
+        """What the operator is told: an element is ready when clients can have it."""
+        if self.clash:
+            return SlotState.FAULT
+        return SlotState.BUSY if self.is_present and not self.is_settled else self.slot.state
+
     def _fault(self) -> tuple[str, str]:
         if self.clash:
             return self.clash, RENAME_HINT
+        if self.is_present and not self.is_settled:
+            return "what it can do is being found out", PROBE_HINT
         if self.is_present and self._lacks_applet:
             return "no TLS-SE applet answers", NO_APPLET_HINT
         return self.slot.fault, self.slot.hint

@@ -258,7 +258,9 @@ async def test_an_element_that_hangs_when_it_is_looked_into_delays_no_other(monk
     bank.reader("1").gate = gate = asyncio.Event()
     async with Rig(bank) as rig:
         assert rig.sens == ["key2.com"]
-        assert rig.row("1")["health"]["waiting_since_s"] >= 0
+        row = rig.row("1")
+        assert (row["state"], row["fault"]) == ("busy", "what it can do is being found out")
+        assert row["health"]["waiting_since_s"] >= 0
         gate.set()
         await rig.until(lambda: rig.sens == ["key1.com", "key2.com"])
 
