@@ -29,19 +29,49 @@ RACS_SOURCES = {
     "F": "tests/unit/servers/racs/test_firewall.py",
     "R": "tests/unit/servers/racs/test_rights.py",
 }
+READERS = {
+    "Elements of another node": {
+        "B": "tests/unit/transport/test_racs_bank.py",
+        "P": "tests/unit/transport/test_racs_pool.py",
+        "C": "tests/unit/transport/test_racs_client.py",
+        "N": "tests/acceptance/test_two_nodes.py",
+        "T": "tests/acceptance/test_two_nodes_twin.py",
+    },
+    "SIM arrays, serial boards, RACS Lite boards": {
+        "A": "tests/interop/readers/test_sim_array.py",
+        "S": "tests/interop/readers/test_serial_line.py",
+        "L": "tests/interop/readers/test_racsl_board.py",
+        "K": "tests/unit/transport/test_slot_keeper.py",
+    },
+}
+"""Letters of each part of the section on readers, by its heading."""
 POINTS_OF_RACS = 11  # racs.md §17
 
 
+def rows_of(page):
+    """Return the rows of tables, without their heads, and what the letters in them stand for."""
+    sources = SOURCES
+    for line in page.splitlines():
+        if line.startswith("#"):
+            sources = READERS.get(line.lstrip("# "), SOURCES)
+        elif line.startswith("| ") and not line.startswith("| fault |"):
+            yield line, sources
+
+
 def test_every_row_names_tests_that_exist():
-    rows = [row for row in PAGE.splitlines() if row.startswith("| ") and "| fault |" not in row]
-    rows = [row for row in rows if not row.startswith("| fault")]
+    rows = list(rows_of(PAGE))
     assert len(rows) > 30
-    for row in rows:
-        named = re.findall(r"([FLHROASCUKNBWG]) `(test_\w+)`", row)
+    for row, sources in rows:
+        named = re.findall(r"([A-Z]) `(test_\w+)`", row)
         assert named or "test_tls_front.py" in row, row
         for letter, name in named:
-            source = (REPOSITORY / SOURCES[letter]).read_text()
+            assert letter in sources, row
+            source = (REPOSITORY / sources[letter]).read_text()
             assert f"def {name}(" in source, name
+
+
+def test_every_part_on_readers_is_on_the_page():
+    assert [name for name in READERS if f"\n### {name}\n" not in PAGE] == []
 
 
 def test_every_point_of_racs_names_tests_that_exist():
