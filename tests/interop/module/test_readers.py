@@ -21,6 +21,7 @@ from tests.twins.elements import DEMO_PSK
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
 
 OTHER = bytes(range(101, 133))
+LINES = ("module_board", "serial_line")
 TLS_SE = "aid=010203040500"  # a compatible element computes for its host, too
 
 
@@ -34,7 +35,13 @@ def openssl_server(tmp_path: Path) -> Iterator[Callable[..., int]]:
 @pytest.fixture
 def start() -> Iterator[Callable[..., Twin]]:
     with ExitStack() as running:
-        yield lambda *arguments: running.enter_context(twin(*arguments))
+
+        def start(name: str, *options: str) -> Twin:
+            if name in LINES:
+                pytest.importorskip("serial", reason="pyserial is an extra")
+            return running.enter_context(twin(name, *options))
+
+        yield start
 
 
 @pytest.fixture
