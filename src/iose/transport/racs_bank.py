@@ -223,6 +223,8 @@ class RacsBank:
                 reader = self._reader(seid, sens[seid])
             readers[seid] = reader
         self._readers = readers
+        for seid in self._silent.keys() - readers.keys():
+            self._silent.pop(seid)[1].cancel()
 
     async def _names(self, seids: Sequence[str]) -> dict[str, str]:
         """Return the names of a few elements, "" where there is none."""

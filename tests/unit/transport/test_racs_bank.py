@@ -361,6 +361,24 @@ async def test_an_element_that_was_silent_is_at_fault_until_it_can_be_powered_on
         assert bank.first.reader is reader
 
 
+async def test_an_element_that_was_silent_and_is_gone_is_not_asked_for_any_more(folder):
+    async def lose(request, answer, send):
+        if b"POWERON" not in request:
+            send(answer)
+
+    async with (
+        RacsTwin(Twin(three(), {"admin": None}), folder, meddle=lose) as server,
+        watched(folder, server.port, is_legacy=True, apdu_s=0.05) as bank,
+    ):
+        with pytest.raises(TransportTimeoutError):
+            await bank.first.reader.connect()
+        await bank.until(SlotState.FAULT)
+        del server.twin.elements[0]
+        await bank.bank.refresh()
+        assert [slot.seid for slot in bank.bank.slots] == ["key2", "sim-3"]
+        assert not bank.bank._silent
+
+
 async def test_an_element_in_use_over_there_is_busy_and_free_afterwards():
     async with RacsRig(canned("key1")) as rig:
         other = await rig.connect()
