@@ -95,6 +95,7 @@ def _device(text: str, given: argparse.Namespace, faults: Faults) -> tuple[int, 
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", action="append", default=[], metavar="ADDRESS=NAME[:FLAVOUR]")
+    parser.add_argument("--socket", metavar="PATH", help="listen there")
     parser.add_argument("--tcp", action="store_true", help="listen on TCP instead of a Unix socket")
     add_options(parser)
     given = parser.parse_args()
@@ -114,7 +115,8 @@ async def main() -> None:
             host, port = server.sockets[0].getsockname()[:2]
             ready = {"address": f"{host}:{port}", "bus": f"tcp:{host}:{port}"}
         else:
-            path = Path(folder) / "bus"
+            path = Path(given.socket or Path(folder) / "bus")
+            path.unlink(missing_ok=True)  # noqa: ASYNC240  # one call, before anybody waits
             server = await asyncio.start_unix_server(accept, path)
             ready = {"bus": f"unix:{path}"}
         await obey(faults, ready)

@@ -119,7 +119,8 @@ class Device:
             case "garbage":
                 answer = GARBAGE
             case "partial":
-                answer = answer[: len(answer) // 2]
+                half = len(answer) // 2
+                answer = answer[:half] + b"\xff" * (len(answer) - half)
             case "other":
                 answer = self.refuse(OTHER)
             case "element":

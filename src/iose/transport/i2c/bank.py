@@ -71,6 +71,7 @@ class I2cBank:
         self._bus: I2cBus | None = None
         self._reader: I2cReader | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._failed = asyncio.Event()
         self._changed: Callable[[], None] = _ignore
         self._slot = Slot(
             self._place.name,
@@ -128,8 +129,13 @@ class I2cBank:
 
     async def _keep_looking(self) -> None:
         while True:
-            is_ready = self._slot.state is SlotState.READY
-            await asyncio.sleep(self._poll_s if is_ready else min(self._poll_s, RETRY_S))
+            if self._slot.state is SlotState.READY:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._poll_s):
+                        await self._failed.wait()
+            self._failed.clear()
+            if self._slot.state is not SlotState.READY:
+                await asyncio.sleep(RETRY_S)
             await self.refresh()
 
     async def _look(self, device: I2cDevice) -> bytes:
@@ -158,6 +164,7 @@ class I2cBank:
             state = SlotState.EMPTY
         elif isinstance(error, NoReaderError) and error.hint != EXTRA_HINT:
             state = SlotState.ABSENT
+        self._failed.set()
         fault = str(error).removeprefix(f"{error.reader}: ")
         self._show(state, fault=fault, hint=error.hint or "")
 

@@ -22,6 +22,7 @@ from iose.transport.i2c.lines import RESET_HELD_S, NotAcknowledgedError, ResetPi
 
 TRANSFER_S: Final = 1.0  # as adapters of Linux wait
 FIELD_SIZE: Final = 2
+PROGRAM_HINT: Final = "is the program of the bus running?"
 
 
 class Kind(IntEnum):
@@ -61,9 +62,7 @@ class RemoteLines:
                 self._socket = socket.create_connection((host.strip("[]"), int(port)), TRANSFER_S)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except (OSError, ValueError, OverflowError) as error:
-            raise NoReaderError(
-                path, f"cannot connect: {error}", hint="is the program of the bus running?"
-            ) from error
+            raise NoReaderError(path, f"cannot connect: {error}", hint=PROGRAM_HINT) from error
 
     def write(self, address: int, data: bytes) -> None:
         """Do one write transfer.
@@ -130,7 +129,7 @@ class RemoteLines:
         return data
 
     def _gone(self, error: Exception) -> NoReaderError:
-        return NoReaderError(self._path, f"the bus is gone: {error}")
+        return NoReaderError(self._path, f"the bus is gone: {error}", hint=PROGRAM_HINT)
 
 
 def _connect_unix(address: str) -> socket.socket:
