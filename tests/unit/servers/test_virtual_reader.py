@@ -2,6 +2,7 @@
 """An element in a virtual reader: orders obeyed, whatever driver or element do to each other."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -43,9 +44,12 @@ class Element(SoftwareReader):
             "key1.com", make_element(MemoryStore(), demo(name=b"key1.com"), SeededRng())
         )
         self.fault: TransportError | None = None
+        self.bug: Exception | None = None
         self.starts = 0
 
     async def connect(self) -> SoftwareConnection:
+        if self.bug is not None:
+            raise self.bug
         if self.fault is not None:
             raise self.fault
         self.starts += 1
@@ -249,6 +253,61 @@ async def test_an_element_that_goes_away_leaves_the_reader_until_it_is_back():
         again = await driver.card()
         await again.power_on()
         assert await again.ask_hex(SELECT_APPLET) == "9000"
+
+
+@pytest.mark.parametrize("protocol", [T0, T1])
+@pytest.mark.parametrize("answer", [b"", b"\x90", bytes(70_000)], ids=["none", "half", "too long"])
+async def test_an_answer_nobody_can_use_is_no_diagnosis(protocol, answer, monkeypatch):
+    async def transmit_raw(_connection: SoftwareConnection, _command: bytes) -> bytes:
+        return answer
+
+    monkeypatch.setattr(SoftwareConnection, "transmit_raw", transmit_raw)
+    async with exposed(protocol) as (driver, _, exposure):
+        card = await driver.card()
+        told = await card.ask_hex("0084000000")
+        is_fetched = protocol is T0 and len(answer) > 256  # in as many pieces as it takes
+        assert told[-4:] == ("6100" if is_fetched else "6F00")
+        assert exposure.status().connected
+
+
+async def test_an_element_without_power_is_told_and_let_go(monkeypatch):
+    async def transmit_batch(_connection: SoftwareConnection, _steps: object) -> None:
+        raise CardRemovedError("key1.com", "no power")
+
+    monkeypatch.setattr(SoftwareConnection, "transmit_batch", transmit_batch)
+    async with listening_driver() as driver:
+        element = Element()
+        with pytest.raises(CardRemovedError, match="no power"):
+            await expose(element, driver).start()
+        assert not element.has_power
+
+
+async def test_a_fault_of_our_own_is_told_and_outlived(monkeypatch):
+    async with exposed() as (driver, element, exposure):
+        card = await driver.card()
+        element.bug = ZeroDivisionError()
+        card.say(Order.POWER_ON)
+        await card.ended()
+        await until(lambda: "ZeroDivisionError" in exposure.status().fault)
+        element.bug = None
+        again = await driver.card()
+        assert await again.power_on()
+
+
+async def test_a_driver_whose_queue_is_full_is_taken():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            address = DriverAddress("127.0.0.1", port)
+            exposure = Exposure("7", "", Element().connect, address, T0, times=QUICK)
+            with pytest.raises(CardBusyError):
+                await exposure.start()
+
+
+async def test_a_second_message_after_the_driver_hung_up_is_not_waited_for():
+    link = DriverLink(DriverAddress("127.0.0.1", 1), QUICK)
+    with pytest.raises(CardRemovedError, match="closed"):
+        await link.send(b"\x90\x00")
 
 
 @pytest.mark.parametrize(
