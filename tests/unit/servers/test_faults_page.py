@@ -43,6 +43,13 @@ READERS = {
         "L": "tests/interop/readers/test_racsl_board.py",
         "K": "tests/unit/transport/test_slot_keeper.py",
     },
+    "Devices on an I2C bus": {
+        "I": "tests/interop/i2c/test_faults.py",
+        "D": "tests/unit/transport/i2c/test_bank.py",
+        "X": "tests/unit/transport/i2c/test_linux.py",
+        "E": "tests/unit/protocols/test_i2c_exchange.py",
+        "P": "tests/unit/protocols/test_i2c_blocks.py",
+    },
 }
 """Letters of each part of the section on readers, by its heading."""
 POINTS_OF_RACS = 11  # racs.md §17
