@@ -303,8 +303,10 @@ async def within(name: str, work: Awaitable[T], wait_s: float, what: str = "no a
         raise TransportTimeoutError(name, f"{what} within {wait_s:g} s", hint=SILENT_HINT) from None
 
 
-def reason(error: OSError) -> str:
+def reason(error: OSError | UnicodeError) -> str:
     """Return why a connection could not be made, in the system's words."""
+    if isinstance(error, UnicodeError):
+        return "this is no host name"
     if isinstance(error, socket.gaierror) or not error.errno:
         return error.strerror or str(error)
     return os.strerror(error.errno)

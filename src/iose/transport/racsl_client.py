@@ -228,6 +228,6 @@ async def connect(endpoint: RacslEndpoint) -> tuple[asyncio.StreamReader, asynci
     opening = asyncio.open_connection(endpoint.host, endpoint.port)
     try:
         return await within(endpoint.address, opening, HANDSHAKE_S)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         text = f"cannot connect: {reason(error)}"
         raise NoReaderError(endpoint.address, text, hint=_ABSENT_HINT) from error

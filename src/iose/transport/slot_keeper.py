@@ -57,6 +57,7 @@ class SlotKeeper:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_expected = True
+        self._is_doubtful = False
         self._turn = asyncio.Lock()
 
     @property
@@ -91,7 +92,10 @@ class SlotKeeper:
                 return
             try:
                 async with self._turns:
-                    await (self._look_lightly() if self._is_ready else self._look_closely())
+                    if self._is_ready and not self._is_doubtful:
+                        await self._look_lightly()
+                    else:
+                        await self._look_closely()
             except TransportError as error:
                 self._take_error(error)
 
@@ -103,10 +107,9 @@ class SlotKeeper:
 
     def put_in(self, *, is_another: bool = False) -> None:
         """Note that an element should be there, perhaps another one; it is looked at soon."""
-        if is_another and not self.is_held and self._is_ready:
-            self._become(SlotState.EMPTY)
         if is_another or not self._is_expected:
             self._is_expected = True
+            self._is_doubtful = is_another
             self._wake.set()
 
     @property
@@ -134,7 +137,10 @@ class SlotKeeper:
 
     async def _look_closely(self) -> None:
         atr = await self._reader.look()
+        self._is_doubtful = False
         if self._is_expected:
+            if self._is_ready and atr != self._slot.atr:
+                self._become(SlotState.EMPTY)  # for who knows the other element
             self._become(SlotState.READY, atr=atr)
 
     async def _look_lightly(self) -> None:

@@ -211,7 +211,7 @@ async def test_a_card_taken_out_in_mid_command_is_known_at_once(array):
         connection = await bank.connect("sim-701")
         array.fault("silence")
         waiting = asyncio.create_task(connection.transmit(SELECT))
-        while not any(line.startswith("apdu") for line in array.order(said=True)["said"]):  # noqa: ASYNC110  # another program
+        while not any(line.startswith("apdu") for line in array.order(said=True)["said"]):  # noqa: ASYNC110
             await asyncio.sleep(0)
         array.order(remove=701)
         with pytest.raises(CardRemovedError, match="taken out"):
@@ -253,6 +253,26 @@ async def test_an_array_that_is_not_there_has_one_slot_that_says_so(array):
         array.fault(None)
         await bank.becomes("sim-702", SlotState.READY)
         assert [slot.seid for slot in bank.bank.slots] == ["sim-701", "sim-702"]
+
+
+async def test_a_neighbour_that_moves_does_not_disturb(array):
+    async with bank_with_both_cards(array) as bank:
+        before = len(bank.states)
+        for _ in range(3):
+            array.order(remove=702)
+            await bank.becomes("sim-702", SlotState.EMPTY)
+            array.order(insert=702)
+            await bank.becomes("sim-702", SlotState.READY)
+        assert {states["sim-701"] for states in bank.states[before:]} == {SlotState.READY}
+
+
+@pytest.mark.parametrize("host", ["two..dots", "a" * 70 + ".com"])
+async def test_a_host_that_is_none_is_absent(host):
+    bank = SimArrayBank("array", host=host, port=1, apdu_s=1.0, poll_s=0.1)
+    async with started(bank) as watched:
+        (slot,) = watched.bank.slots
+        assert slot.state is SlotState.ABSENT
+        assert "cannot connect" in slot.fault
 
 
 async def test_slots_are_chosen_and_one_that_is_not_there_is_told(array):

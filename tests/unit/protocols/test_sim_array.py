@@ -108,6 +108,11 @@ def test_replies_come_back_as_they_went(runs):
     assert decode_reply(line.encode()).payload == payload
 
 
+def test_a_refusal_comes_back_as_it_went():
+    refusal = SimReply(is_ok=False, text="no card")
+    assert decode_reply(encode_reply(refusal).encode()) == refusal
+
+
 def test_contents_list_boards_and_cards():
     boards = decode_content(b"000 701:8:B8:0.801:3:E:1")
     assert boards == (

@@ -2,6 +2,7 @@
 """Sessions over a link, and the keeper of a slot: one at a time, deadlines, cuts, looks."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -21,6 +22,7 @@ from iose.transport.link import LinkReader, reason
 from iose.transport.slot_keeper import SlotKeeper, look_at
 
 ATR = bytes.fromhex("3B00")
+OTHER_ATR = bytes.fromhex("3B01AA")
 PING = CommandApdu(0, 0xA4, 4, 0)
 READY, EMPTY, FAULT = SlotState.READY, SlotState.EMPTY, SlotState.FAULT
 
@@ -33,6 +35,7 @@ class Wire:
         self.stuck = set()
         self.said = []
         self.answers = []
+        self.atr = ATR
         self.aborted = asyncio.Event()
         self.reached = asyncio.Event()
 
@@ -60,7 +63,7 @@ class ScriptedLink:
 
     async def start(self):
         await self.wire.step("start")
-        return ATR
+        return self.wire.atr
 
     async def exchange(self, command):
         await self.wire.step("exchange")
@@ -349,10 +352,25 @@ def test_a_slot_without_a_card_is_left_alone_until_there_is_one():
         assert keeper.slot.state is READY
         keeper.put_in()
         assert keeper.slot.state is READY
-        keeper.put_in(is_another=True)
-        assert keeper.slot.state is EMPTY
+
+    over_wire(work)
+
+
+def test_an_element_that_may_be_another_stays_unless_it_is():
+    async def work(wire):
+        states = []
+        keeper = keeper_of(wire)
+        keeper.start(lambda: states.append((keeper.slot.state, keeper.slot.atr)))
         await keeper.look()
-        assert keeper.slot.state is READY
+        keeper.put_in(is_another=True)
+        await keeper.look()
+        assert wire.said.count("start") == 2
+        assert states == [(READY, ATR)]
+        wire.atr = OTHER_ATR
+        keeper.put_in(is_another=True)
+        await keeper.look()
+        assert states[1:] == [(EMPTY, b""), (READY, OTHER_ATR)]
+        await keeper.stop()
 
     over_wire(work)
 
@@ -376,3 +394,5 @@ def test_reasons_are_the_systems_words():
         "Connection refused"
     )
     assert reason(OSError("Multiple exceptions")) == "Multiple exceptions"
+    assert reason(socket.gaierror(-2, "Name or service not known")) == "Name or service not known"
+    assert "host name" in reason(UnicodeError("label empty or too long"))

@@ -50,7 +50,7 @@ class ArrayLine:
             self._reader, self._writer = await asyncio.open_connection(
                 self._host, self._port, limit=LINE_LIMIT
             )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             text = f"cannot connect: {reason(error)}"
             raise NoReaderError(self._name, text, hint=ABSENT_HINT) from error
         try:
