@@ -6,7 +6,7 @@ import asyncio
 import pytest
 
 from iose.transport.bank import SlotState
-from iose.transport.i2c import I2cBank
+from iose.transport.i2c import I2cBank, bank
 from tests.support.twin import twin
 
 PATIENCE_S = 15.0
@@ -17,6 +17,11 @@ FLAVOURS = {4: "iose", 10: "t1", 72: "t1"}
 @pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
 def anyio_backend(request):
     return "asyncio", {"use_uvloop": request.param}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(bank, "RETRY_S", 0.05)
 
 
 @pytest.fixture(scope="module")
