@@ -196,7 +196,7 @@ class Exposure:
         times: How long the driver may take.
 
     Attributes:
-        ended: Set when it is over, for whatever reason.
+        element: Its SEID.
     """
 
     def __init__(
@@ -210,7 +210,6 @@ class Exposure:
         times: DriverTimes | None = None,
     ) -> None:
         self.element = element
-        self.ended = asyncio.Event()
         self._sen = sen
         self._address = address
         self._times = times or DriverTimes()
@@ -256,7 +255,6 @@ class Exposure:
             with suppress(asyncio.CancelledError):
                 await task
         await self._take_out()
-        self.ended.set()
 
     def lose(self) -> None:
         """Take the card out when the driver next looks, and until the element is there again."""
