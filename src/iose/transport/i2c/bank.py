@@ -122,7 +122,10 @@ class I2cBank:
             watch.cancel()
             with suppress(asyncio.CancelledError):
                 await watch
-        self._reader = None
+        self._changed = _ignore
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.is_over = True
         bus, self._bus = self._bus, None
         if bus is not None:
             await release_bus(bus)

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, TypeVar
 
-from iose.transport.errors import TransportError
+from iose.transport.errors import NoReaderError, TransportError
 from iose.transport.i2c.lines import (
     SOCKET_PREFIXES,
     Lines,
@@ -51,6 +51,7 @@ class I2cBus:
         self.path = path
         self._lines: Lines | None = None
         self._free_at = 0.0
+        self._is_stopped = False
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._ended: Future[None] = Future()
         self._thread = threading.Thread(target=self._work, name=f"i2c {path}", daemon=True)
@@ -92,10 +93,13 @@ class I2cBus:
 
     async def stop(self) -> None:
         """End the thread and close the bus; never raises."""
+        self._is_stopped = True
         self._jobs.put(None)
         await asyncio.wait((asyncio.wrap_future(self._ended),), timeout=STOP_S)
 
     async def _do(self, work: Callable[[Lines], bytes]) -> bytes | None:
+        if self._is_stopped:
+            raise NoReaderError(self.path, "the bus is no longer used")
         done: Future[bytes | None] = Future()
 
         def job() -> None:

@@ -8,7 +8,12 @@ from typing import Final
 
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.transport.base import ApduLimits, BatchStep
-from iose.transport.errors import CardBusyError, CardRemovedError, TransportError
+from iose.transport.errors import (
+    CardBusyError,
+    CardRemovedError,
+    NoReaderError,
+    TransportError,
+)
 from iose.transport.i2c.device import RESET_ANSWER_S, I2cDevice
 from iose.transport.stack import transmit_batch
 
@@ -26,6 +31,7 @@ class I2cReader:
     Attributes:
         lock: Held for each exchange: sessions, looks at the device, and tasks of one session.
         is_held: Whether a session has the element.
+        is_over: Whether the reader is no longer used: a session in progress gets no more answers.
     """
 
     limits: ApduLimits = DEFAULT_LIMITS
@@ -35,6 +41,7 @@ class I2cReader:
     ) -> None:
         self.lock = asyncio.Lock()
         self.is_held = False
+        self.is_over = False
         self.device = device
         self.apdu_s = apdu_s
         self.failed = failed
@@ -69,9 +76,12 @@ class I2cReader:
         """Power the element off and on, and return its ATR.
 
         Raises:
+            NoReaderError: The reader is no longer used.
             TransportError: It does not start.
         """
         async with self.lock:
+            if self.is_over:
+                raise NoReaderError(self.name, "the reader is no longer used")
             try:
                 return await self.device.power_on(wait_s=min(self.apdu_s, RESET_ANSWER_S))
             except TransportError as error:
@@ -128,7 +138,7 @@ class I2cConnection:
                 hint="set chunk_size to 245 or less",
             )
         async with self._reader.lock:
-            if not self._is_usable:
+            if not self._is_usable or self._reader.is_over:
                 raise CardRemovedError(device.name, "the session is over")
             self._apdus += 1
             self._is_usable = False  # also after a cut in the middle: answers would not match

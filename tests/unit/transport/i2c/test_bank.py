@@ -369,6 +369,32 @@ async def test_an_element_in_use_is_not_looked_at(wired):
         await connection.close()
 
 
+async def test_a_look_that_waited_leaves_the_element_to_the_session_that_came(wired):
+    lines = wired(DeviceLines(a4=BOARD))
+    async with started() as watched:
+        bank, reader = watched.bank, watched.slot.reader
+        before = len([entry for entry in lines.log if entry[0] == "w"])
+        looks = (bank.refresh(), bank.refresh())
+        _, _, connection = await asyncio.gather(*looks, reader.connect())
+        assert len([entry for entry in lines.log if entry[0] == "w"]) == before + 2
+        await connection.close()
+
+
+async def test_a_bank_that_is_stopped_ends_the_session(wired):
+    wired(DeviceLines(a4=BOARD, a5=BOARD))
+    async with started(5) as other:
+        async with started() as watched:
+            connection = await watched.connect()
+            watched.changes.clear()
+        with pytest.raises(CardRemovedError, match="over"):
+            await connection.transmit(PING)
+        with pytest.raises(NoReaderError, match="no longer used"):
+            await connection.reset()
+        await connection.close()
+        assert watched.changes == []
+        await (await other.connect()).close()
+
+
 async def test_a_stuck_device_leaves_the_bus_to_the_others(wired):
     lines = wired(DeviceLines(a4=BOARD, a5=BOARD))
     async with started(4, apdu_s=60.0) as stuck, started(5) as other:

@@ -110,6 +110,14 @@ async def test_a_transfer_that_hangs_does_not_hold_up_the_end(wired, monkeypatch
     assert await stuck == b"\0"
 
 
+async def test_a_bus_that_is_stopped_says_so(wired):
+    wired(DeviceLines(a4=BOARD))
+    shared = acquire_bus("/dev/i2c-77")
+    await release_bus(shared)
+    with pytest.raises(NoReaderError, match="no longer used"):
+        await shared.read(4, 1)
+
+
 async def test_an_error_of_the_bus_reaches_who_asked(wired, bus):
     lines = wired(DeviceLines(a4=BOARD))
 
