@@ -9,15 +9,18 @@ byte is an order to the card, more are a command APDU.
 import fcntl
 import os
 import re
+import select
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TextIO
 
 import pytest
 
@@ -38,6 +41,11 @@ CHANNELID 0x{port:04X}
 """
 DAEMON_SOCKET = Path("/run/pcscd/pcscd.comm")
 DAEMON_PID = DAEMON_SOCKET.with_name("pcscd.pid")
+HAND_OVER = """import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[2], sys.argv[2:])
+"""  # sd_listen_fds(3)
 START_DEADLINE_S = 10.0
 POLL_S = 0.02
 
@@ -234,15 +242,43 @@ class VirtualService:
         """Start it, and return when its readers are there."""
         if not _is_served():  # one that was killed may have the number of another process by now
             DAEMON_PID.unlink(missing_ok=True)
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [require_peer("pcscd"), "--foreground", "--config", str(self._configuration)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self._process = self._run(self._command())
         for port in self.ports:
             _wait_until("pcscd opens the virtual reader", lambda port=port: _is_listening(port))
+
+    def start_by_use(self) -> threading.Thread:
+        """Listen in its place, and let it start when a program wants it, as systemd does.
+
+        Returns:
+            A thread that ends when it has been started.
+        """
+        DAEMON_SOCKET.parent.mkdir(exist_ok=True)
+        DAEMON_SOCKET.unlink(missing_ok=True)
+        DAEMON_PID.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(DAEMON_SOCKET))
+        listener.listen()
+
+        def wait() -> None:
+            with listener:
+                select.select([listener], [], [], START_DEADLINE_S)
+                command = [sys.executable, "-c", HAND_OVER, str(listener.fileno())]
+                self._process = self._run(
+                    [*command, *self._command()], pass_fds=(listener.fileno(),)
+                )
+
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        return thread
+
+    def _command(self) -> list[str]:
+        return [require_peer("pcscd"), "--foreground", "--config", str(self._configuration)]
+
+    def _run(self, command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options
+            )
 
     def stop(self) -> None:
         """End it in order; a second time changes nothing."""
@@ -299,7 +335,7 @@ def virtual_reader(folder: Path, readers: int = 1) -> Iterator[VirtualService]:
         _miss("only root can start pcscd")
     # the same file for all: what is shared is the service of the whole machine
     with Path("/run/lock/iose-virtual-reader").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _wait_for_turn(lock)
         if DAEMON_SOCKET.exists() and _is_served():
             pytest.skip("another PC/SC service runs on this machine")
         service = VirtualService(folder, readers)
@@ -308,6 +344,17 @@ def virtual_reader(folder: Path, readers: int = 1) -> Iterator[VirtualService]:
             yield service
         finally:
             service.stop()
+            if not _is_served():
+                DAEMON_SOCKET.unlink(missing_ok=True)
+
+
+def _wait_for_turn(lock: TextIO) -> None:
+    """Wait for the lock; the clock of pytest-timeout stands still, for others have it running."""
+    left = signal.setitimer(signal.ITIMER_REAL, 0)[0]
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left)
 
 
 def _miss(reason: str) -> None:

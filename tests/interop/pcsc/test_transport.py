@@ -219,6 +219,19 @@ async def test_a_service_killed_while_a_card_works_ends_the_session(service: Vir
         await connection.close()
 
 
+async def test_a_service_that_starts_when_it_is_used_is_started(service: VirtualService):
+    service.stop()
+    starting = service.start_by_use()
+    async with watching() as watched:
+        await asyncio.to_thread(starting.join)
+        await watched.until_state(SlotState.EMPTY)
+        await insert(service, element())
+        slot = await watched.until_state(SlotState.READY)
+        connection = await slot.reader.connect()
+        assert "keystore" in await check_session(connection, PSK)
+        await connection.close()
+
+
 async def test_a_stuck_card_stops_no_other_and_works_again_when_it_answers(service):
     stuck = await insert(service, element("key1.com"))
     await insert(service, element("key2.com", T0), 1)

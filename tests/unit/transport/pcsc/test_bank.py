@@ -2,6 +2,7 @@
 """PC/SC readers and cards come and go; what is wrong is said, and no reader stops another."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from iose.transport.pcsc import PcscBank, bank, card, monitor, worker
 from iose.transport.pcsc.codes import Disposition, ReaderFlag, ScardCode, ShareMode
 from iose.transport.pcsc.scard import Scard
 from tests.support.scripted_scard import NAMED_ATR, ScriptedReader, ScriptedScard
+from tests.support.shared import REPOSITORY
 
 pytestmark = pytest.mark.anyio
 
@@ -280,6 +282,37 @@ async def test_a_card_that_does_not_answer_is_a_fault_until_it_does():
     disconnected = ("disconnect", ONE, Disposition.UNPOWER)
     assert service.calls.count(disconnected) == 2
     assert reader is ready.reader
+
+
+STUCK_PROGRAM = """
+import asyncio, threading
+from iose.transport.errors import TransportTimeoutError
+from iose.transport.pcsc import PcscBank
+from iose.transport.pcsc.scard import Scard
+from tests.support.shared import REPOSITORY
+from tests.support.scripted_scard import ScriptedReader, ScriptedScard
+
+async def main():
+    stuck = ScriptedReader(answer=lambda command: threading.Event().wait())
+    bank = PcscBank("cards", apdu_s=0.1, scard=Scard(ScriptedScard(Maker=stuck)))
+    await bank.start(lambda: None)
+    connection = await bank.slots[0].reader.connect()
+    try:
+        await connection.transmit_raw(bytes(4))
+    except TransportTimeoutError:
+        print("in time")
+
+asyncio.run(main())
+"""
+
+
+async def test_a_card_that_does_not_answer_keeps_no_process_from_ending():
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", STUCK_PROGRAM), cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        output, _ = await program.communicate()
+    assert (output, program.returncode) == (b"in time\n", 0)
 
 
 async def test_a_card_that_does_not_answer_delays_no_other():
