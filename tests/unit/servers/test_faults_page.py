@@ -49,6 +49,7 @@ READERS = {
         "X": "tests/unit/transport/i2c/test_linux.py",
         "E": "tests/unit/protocols/test_i2c_exchange.py",
         "P": "tests/unit/protocols/test_i2c_blocks.py",
+        "N": "tests/acceptance/test_i2c_bus.py",
     },
 }
 """Letters of each part of the section on readers, by its heading."""
