@@ -18,7 +18,7 @@ SCRIPTS = (
     b"BEGIN\nBEGIN\nEND",
 )
 _NEXT = b"\x1c"  # separates the files of a directory
-_NAMES = ("config", "users", "a", "filter", "sen_a", "cardsn", "readersn")
+_NAMES = ("config", "users", "a", "filter", "sen_a", "cardsn", "readersn", "type", "cardconfig")
 DIRECTORIES = (
     _NEXT.join(
         (
@@ -30,6 +30,19 @@ DIRECTORIES = (
             b"key7.com 010203040500\n",
             b"key1.com card1\n",
             b'12345 a "reader"\n',
+        )
+    ),
+    _NEXT.join(
+        (
+            b"grid_server 10.0.0.1\ngrid_port 7777\ngrid_first_slot 701 702\ngrid_max_slots 2\n"
+            b"gridhist key1.com null\ngridaid 010203040500\ni2c_max_devices 2\n"
+            b"i2c_first_adr 72\ni2c_reset_pins 17 d3\ni2c_size 32\n",
+            b"bob all\n",
+            *(b"",) * 4,
+            b'12345 a "reader"\nSN701 b\n99 c other\n',
+            b'"reader"\n',
+            b"racs h:1/a\nracs COM1/b.c\nseid h:2/key1.com\nca root.pem\nstimeout 9\n"
+            b"cmd -h 10.0.0.9 -p 444 -S key2.com -l aesgcm -H noim -H pskAB -H identityx\n",
         )
     ),
     _NEXT.join((b"server_port\nx", b"alice 9 a\nalice all\n", b"default yes 0\n")),

@@ -104,6 +104,7 @@ from iose.runtime.errors import ConfigurationError, ControlError
 from iose.runtime.folder import DataFolder
 from iose.runtime.names import NAMES_FILE, read_names
 from iose.runtime.packages import shipped_packages
+from iose.runtime.racs_rules import read_psk
 from iose.servers.racs.http_pages import HttpRefusedError
 from iose.tls import AlertReceived, ClientEngine, ServerEngine, TlsPeerError, messages
 from iose.wire.errors import DecodeError, IoseError, StoreError
@@ -1184,7 +1185,14 @@ TARGETS: dict[str, Target] = {
             "runtime/author_config.py read_author_config",
             "runtime/author_policy.py parse_policy",
             "runtime/author_policy.py parse_filter",
+            "runtime/author_readers.py read_readers",
         ),
+    ),
+    "file with a key": Target(
+        _file(read_psk),
+        (ConfigurationError,),
+        (b"5A" * 32 + b"\n", b"00" * 16, b"5A " * 64),
+        ("runtime/racs_rules.py read_psk",),
     ),
     # --- what an element says to its client
     **_answers(),
