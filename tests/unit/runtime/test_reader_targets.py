@@ -100,6 +100,34 @@ def test_an_element_of_a_configuration_is_found_by_its_seid(bank, config):
         find_reader("reader:door-3", config)
 
 
+@pytest.mark.parametrize("element", ["door-1", "KEY1.com"])
+def test_what_a_table_says_of_one_element_holds_without_a_node_too(bank, config, element):
+    with config.open("a") as file:
+        file.write(
+            f'[element."{element}"]\nmax_record = 1024\nchunk_size = 100\nwarm_reset = true\n'
+            'seids = ["vault"]\n'
+        )
+    bank.slots = bank.slots[:1]
+    reader = find_reader("reader:vault", config)
+    assert (reader.name, reader.seid) == ("Acme One", "door-1")
+    assert (reader.limits.max_record, reader.limits.chunk_size) == (1024, 100)
+
+    async def work() -> None:
+        connection = await reader.connect()
+        await connection.reset()
+        await connection.close()
+
+    asyncio.run(work())
+    assert bank.slots[0].reader.element.power == ["on", "reset", "off"]
+
+
+def test_two_elements_of_one_seid_are_told_how_to_get_others(bank, config):
+    bank.slots = (ready_slot("Acme One"), ready_slot("Acme Two", keys=("Acme One",)))
+    with pytest.raises(ConfigurationError, match="any of Acme One, Acme Two") as caught:
+        find_reader("reader:door-1", config)
+    assert "'seids' of table [[readers]]" in caught.value.hint
+
+
 @pytest.mark.parametrize("target", ["reader:", "reader:door-1", "pcsc", "racs:x"])
 def test_a_target_that_names_no_reader_is_refused(target):
     with pytest.raises(ConfigurationError, match="names no reader"):

@@ -6,17 +6,18 @@ others in between. The element is met as a node meets it: its SEID, its limits, 
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from iose.runtime.config import ElementSettings, load_config
+from iose.runtime.config import ElementSettings, load_config, settings_of
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.readers.banks import make_bank
-from iose.runtime.readers.place import Place
+from iose.runtime.readers.place import RENAME_HINT, Overrides, Place
 from iose.runtime.readers.settings import PcscSettings, ReaderSettings
-from iose.transport.bank import ReaderBank, Slot, SlotState
+from iose.transport.bank import Slot, SlotState
 from iose.transport.base import ApduLimits, Connection, Reader
 from iose.transport.errors import CardBusyError, NoCardError, NoReaderError, TransportError
 from iose.transport.health import WatchedConnection, WatchedReader
@@ -28,6 +29,7 @@ BUSY_HINT: Final = (
     "end the program that uses it; where a node serves it, name its SEN or SEID instead, or stop "
     "the node: iose node stop"
 )
+PART_HINT: Final = "write more of the name of one of them"
 LIST_HINT: Final = "see what there is: iose reader list"
 
 
@@ -57,18 +59,20 @@ def find_reader(target: str, config_path: Path | None = None) -> "OpenedReader":
             raise ConfigurationError(
                 f"a configuration says nothing of {target!r}", hint="name an element: reader:SEID"
             )
-        places = asyncio.run(_look([PcscSettings("pcsc")], Path()))
+        places = asyncio.run(_look([PcscSettings("pcsc")], Path(), _say_nothing))
         wanted = [place for place in places if name.lower() in place.name.lower()]
         exact = [one for one in places if name in (one.name, one.slot.seid, *one.slot.keys)]
-        return _only(target, (exact if name else []) or wanted, places)
+        return _only(target, (exact if name else []) or wanted, places, PART_HINT)
     if not is_reader_target(target) or config_path is None or not name:
         raise ConfigurationError(
             f"{target!r} names no reader",
             hint="write pcsc:NAME for a PC/SC reader, or reader:SEID with --config FILE",
         )
     config = load_config(config_path)
-    places = asyncio.run(_look(config.readers, config.folder))
-    return _only(target, [place for place in places if place.seid == name], places)
+    overrides = partial(settings_of, config.element)
+    places = asyncio.run(_look(config.readers, config.folder, overrides))
+    wanted = [place for place in places if name in place.seids]
+    return _only(target, wanted, places, RENAME_HINT)
 
 
 class OpenedReader:
@@ -78,18 +82,21 @@ class OpenedReader:
         settings: The bank's table.
         folder: From where its relative paths lead.
         slot: The slot as it was seen.
+        overrides: Tells what the operator says of the element.
 
     Attributes:
         settings: The table.
         slot: The slot.
     """
 
-    def __init__(self, settings: ReaderSettings, folder: Path, slot: Slot) -> None:
+    def __init__(
+        self, settings: ReaderSettings, folder: Path, slot: Slot, overrides: Overrides
+    ) -> None:
         self.settings = settings
         self.slot = slot
         self._folder = folder
         self._place = Place(settings, slot)
-        self._place.update(settings, slot, lambda _seid, _sen: ElementSettings())
+        self._place.update(settings, slot, overrides)
 
     @property
     def name(self) -> str:
@@ -100,6 +107,11 @@ class OpenedReader:
     def seid(self) -> str:
         """What the element is called on a node with this table."""
         return self._place.seid or self.name
+
+    @property
+    def seids(self) -> tuple[str, ...]:
+        """That name, and more that the operator gives it."""
+        return (self._place.seid, *self._place.settings.seids)
 
     @property
     def limits(self) -> ApduLimits:
@@ -145,26 +157,24 @@ class OpenedConnection(WatchedConnection):
         await self._kept.aclose()
 
 
-async def _look(tables: Sequence[ReaderSettings], folder: Path) -> list[OpenedReader]:
+async def _look(
+    tables: Sequence[ReaderSettings], folder: Path, overrides: Overrides
+) -> list[OpenedReader]:
     """Return every slot of all tables, as it is now; the banks run no more."""
     banks = [(table, make_bank(table, folder)) for table in tables]
     try:
         await asyncio.gather(*(bank.start(_ignore) for _, bank in banks))
-        return [OpenedReader(*one) for one in _slots(banks, folder)]
+        return [
+            OpenedReader(table, folder, slot, overrides)
+            for table, bank in banks
+            for slot in bank.slots
+        ]
     finally:
         await asyncio.gather(*(bank.stop() for _, bank in banks))
 
 
-def _slots(
-    banks: Sequence[tuple[ReaderSettings, ReaderBank]], folder: Path
-) -> Iterator[tuple[ReaderSettings, Path, Slot]]:
-    for table, bank in banks:
-        for slot in bank.slots:
-            yield table, folder, slot
-
-
 def _only(
-    target: str, wanted: Sequence[OpenedReader], places: Sequence[OpenedReader]
+    target: str, wanted: Sequence[OpenedReader], places: Sequence[OpenedReader], hint: str
 ) -> OpenedReader:
     """Return the one that has a card.
 
@@ -176,9 +186,7 @@ def _only(
     usable = [place for place in wanted if place.slot.state in USABLE]
     if len(usable) > 1:
         names = ", ".join(place.name for place in usable)
-        raise ConfigurationError(
-            f"{target!r} may be any of {names}", hint="write more of the name of one of them"
-        )
+        raise ConfigurationError(f"{target!r} may be any of {names}", hint=hint)
     if usable:
         return usable[0]
     for place in wanted or places:  # the fault of a whole bank stands in one slot
@@ -207,6 +215,11 @@ def _usable(name: str, slot: Slot | None) -> Reader:
     if slot.state is SlotState.BUSY:
         raise CardBusyError(name, slot.fault or "somebody else holds it", hint=slot.hint or None)
     raise TransportError(name, slot.fault or "it does not work", hint=slot.hint or LIST_HINT)
+
+
+def _say_nothing(_seid: str, _sen: str) -> ElementSettings:
+    """Return what is said of an element where there is no configuration."""
+    return ElementSettings()
 
 
 def _ignore() -> None:
