@@ -20,14 +20,17 @@ class MadeBank:
     def __init__(self, *slots: Slot) -> None:
         self.slots: tuple[Slot, ...] = slots
         self.running = 0
+        self.looks = 0
         self.made_of: list[ReaderSettings] = []
         self.changed: Callable[[], None] = lambda: None
 
     async def start(self, changed: Callable[[], None]) -> None:
         self.running += 1
+        self.looks += 1
         self.changed = changed
 
     async def refresh(self) -> None:
+        self.looks += 1
         self.changed()
 
     async def stop(self) -> None:

@@ -7,12 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import structlog
 
 from iose.cli.main import run
 from iose.runtime.readers import look
 from iose.servers.virtual_reader import ExposureStatus
 from iose.transport.bank import Slot, SlotState
 from tests.support.made_bank import MadeBank, ready_slot
+from tests.support.scripted_bank import filled
 
 HEALTH = {
     "sessions": 12,
@@ -65,7 +67,8 @@ def bank(monkeypatch):
     """Give a bank in the place of any that is made."""
     bank = MadeBank()
     monkeypatch.setattr(look, "make_bank", bank.make)
-    return bank
+    yield bank
+    structlog.reset_defaults()  # the command chose what is logged: other tests want it all
 
 
 def test_a_reader_that_works_is_one_row(listed):
@@ -189,6 +192,17 @@ def test_without_a_node_the_readers_of_a_configuration_are_looked_at(bank, tmp_p
     assert set(one) == set(READER)
     assert set(one["health"]) == set(HEALTH)
     assert (one["bank"], one["sen"], one["max_record"]) == ("sim-array:a:1", "key7.com", 0)
+
+
+def test_without_a_node_an_element_that_has_no_applet_is_looked_into_once(
+    bank, tmp_path: Path, capsys
+):
+    slot = filled("Acme", "key1.com", has_applet=False)
+    bank.slots = (slot,)
+    assert run(["reader", "list", "--data", str(tmp_path)]) == 0
+    assert "no TLS-SE applet answers" in capsys.readouterr().out
+    assert slot.reader.element.power == ["on", "off"]
+    assert bank.looks == 1
 
 
 def test_a_configuration_that_cannot_be_read_is_told(tmp_path: Path, capsys):

@@ -130,6 +130,7 @@ class ReaderInventory:
         self._changed = changed
         self._banks: list[RunningBank] = []
         self._served: dict[str, Place] = {}
+        self._visits: dict[str, tuple[Place, int]] = {}
         self._shown: tuple[tuple[ElementInfo, str], ...] = ()
         self._clashes: set[str] = set()
         self._next_look: asyncio.Handle | None = None
@@ -159,14 +160,18 @@ class ReaderInventory:
         """Return what an operator sees: every slot, and every bank that has none."""
         return [row for running in self._banks for row in running.view()]
 
-    async def start(self, tables: Sequence[ReaderSettings]) -> None:
+    async def start(self, tables: Sequence[ReaderSettings], *, wait_s: float | None = None) -> None:
         """Start a bank for each table; what is not there in about a second appears later.
+
+        Args:
+            tables: The tables.
+            wait_s: How long to wait for elements instead.
 
         Raises:
             ConfigurationError: A table cannot be made a bank of; none is started.
         """
         await self.take(self.prepare(tables))
-        await self._wait(START_WAIT_S)
+        await self._wait(START_WAIT_S if wait_s is None else wait_s)
         self.look()
 
     def prepare(self, tables: Iterable[ReaderSettings]) -> list[tuple[ReaderSettings, RunningBank]]:
@@ -229,16 +234,17 @@ class ReaderInventory:
             place.is_settled |= place.probe is None
         served = {place.seid: place for place in usable if place.is_settled}
         shown = tuple((place.info, place.found_aid) for place in served.values())
+        visits = {seid: (place, place.visit) for seid, place in served.items()}
         gone = {
-            seid: place.slot.state
-            for seid, place in self._served.items()
-            if served.get(seid) is not place
+            seid: visit[0].slot.state
+            for seid, visit in self._visits.items()
+            if visits.get(seid) != visit
         }
         for info, _ in shown:
             if info.seid not in self._served:
                 log.info("element.found", seid=info.seid, sen=info.sen)
         is_same = shown == self._shown and not gone
-        self._served, self._shown = served, shown
+        self._served, self._shown, self._visits = served, shown, visits
         if not is_same:
             self._changed(gone)
 

@@ -4,12 +4,15 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from iose.runtime.config import ElementSettings, settings_of
 from iose.runtime.readers.banks import make_bank
 from iose.runtime.readers.inventory import ReaderInventory
 from iose.runtime.readers.settings import ReaderSettings
 from iose.servers.holders import ElementHolders
+
+PATIENCE_S: Final = 6.0  # longer than a node that starts may wait
 
 
 async def look_at_readers(
@@ -33,8 +36,7 @@ async def look_at_readers(
         changed=lambda _gone: None,
     )
     try:
-        await inventory.start(tables)
-        await inventory.refresh()  # waits longer than a node that starts may
+        await inventory.start(tables, wait_s=PATIENCE_S)
         return inventory.view()
     finally:
         await inventory.stop()
