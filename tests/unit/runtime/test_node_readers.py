@@ -159,6 +159,26 @@ def test_sessions_end_when_their_element_is_gone_and_others_go_on(tmp_path, stat
     run(lambda: NodeRig(tmp_path, bank()), scenario)
 
 
+def test_who_waits_for_an_element_is_not_given_the_card_that_was_put_in_its_place(tmp_path):
+    async def scenario(rig: NodeRig) -> None:
+        bank = rig.banks["bank1"]
+        first, waiting = await rig.connect(), await rig.connect()
+        await first.open()
+        await waiting.send(hello_record(b"key1.com"))
+        await rig.until(lambda: rig.node._holders.lock("sim-1").waiting)
+        other = filled("1", "key2.com")
+        bank.put(empty("1"))
+        bank.put(other)
+        assert await first.rest() == b""
+        assert await waiting.rest() == b""
+        assert rig.ends() == ["element_removed"] * 2
+        await rig.until_served("sim-1")
+        assert await rig.served() == {"se-a": "soft.com", "sim-1": "key2.com"}
+        assert other.reader.element.power == ["on", "off"]  # nobody but the node has seen it
+
+    run(lambda: NodeRig(tmp_path, ScriptedBank(filled("1", "key1.com"))), scenario)
+
+
 def test_a_fault_before_the_element_has_spoken_is_told_by_an_alert(tmp_path):
     async def scenario(rig: NodeRig) -> None:
         bank = rig.banks["bank1"]

@@ -113,7 +113,7 @@ class Place:
         """Whether the element should be looked into now."""
         is_said = bool(self.settings.aid) and self.known_limits is not None
         is_free = self.probe is None and self.slot.state is SlotState.READY
-        return is_free and not self.is_tried and self.found is None and not is_said
+        return is_free and not self.is_tried and not self._is_known and not is_said
 
     @property
     def known_limits(self) -> ApduLimits | None:
@@ -130,15 +130,21 @@ class Place:
         return ElementInfo(self.seid, self._sen, self.atr, limits.chunk_size, limits.max_record)
 
     def update(self, table: ReaderSettings, slot: Slot, overrides: Overrides) -> None:
-        """Take what the bank and the operator say now."""
+        """Take what the bank and the operator say now.
+
+        Another element may be here already: nobody looked between the two.
+        """
+        was_present, sen, atr = self.is_present, self.own_sen, self.atr
         self.table = table
         self.slot = slot
         reader = self.reader
         reader.inner = slot.reader
-        if not self.is_present:
+        if not self.is_present or (was_present and self.own_sen != sen):
             self._empty()
-        elif slot.state is SlotState.BUSY:
+        elif slot.state is SlotState.BUSY or self.atr != atr:
             self.is_tried = False  # for when it is free again
+        if self.is_present:
+            self._seen_atr = self.atr  # not every bank tells it of an element in use
         self.settings = overrides(self.seid, self.own_sen)
         said = self.settings.warm_reset
         reader.has_warm_reset = (table.warm_reset if said is None else said) is not False
@@ -154,8 +160,7 @@ class Place:
 
     def forget_failure(self) -> None:
         """Let the element be looked into again, if that found nothing to serve."""
-        if self.found is None or not self.found.speaks_tls_se:
-            self._found.pop(self.atr, None)
+        if not self._is_known:
             self.is_tried = False
 
     def view(self) -> dict[str, object]:
@@ -210,6 +215,11 @@ class Place:
     @property
     def _sen(self) -> str:
         return self.settings.sen or ("" if self._lacks_applet else self.own_sen)
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether the element need not be looked into again: what it lacks it may get."""
+        return self.found is not None and self.found.speaks_tls_se
 
     @property
     def _lacks_applet(self) -> bool:

@@ -109,6 +109,43 @@ async def test_an_element_appears_and_goes_while_the_node_runs():
             await rig.inventory.reader("sim-1").connect()
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_a_card_in_anothers_place_is_another_even_if_nobody_saw_the_slot_empty(is_known):
+    bank = ScriptedBank(filled("1", "key1.com"))
+    async with Rig(bank) as rig:
+        first, second = bank.slots[0], filled("1", "key2.com")
+        if is_known:
+            for slot in (second, first):
+                bank.put(slot)
+                await rig.until(lambda slot=slot: rig.row("1")["atr"] == slot.atr.hex().upper())
+                await rig.until(lambda: rig.seids)
+        rig.gone.clear()
+        second.reader.element.power.clear()
+        bank.put(empty("1"))
+        bank.put(second)
+        await rig.until(lambda: rig.sens == ["key2.com"])
+        assert rig.gone[0] == {"sim-1": SlotState.READY}
+        assert second.reader.element.power == ([] if is_known else ["on", "off"])
+
+
+async def test_a_card_without_a_name_in_anothers_place_is_looked_into():
+    bank = ScriptedBank(filled("1", "", atr=b"\x3b\x00"))
+    async with Rig(bank) as rig:
+        bank.put(filled("1", "", atr=b"\x3b\x01\x00"))
+        await rig.until(lambda: bank.element("1").power == ["on", "off"])
+        assert rig.seids == ["sim-1"]
+
+
+async def test_an_element_in_use_keeps_its_name_where_its_bank_forgets_the_atr():
+    bank = ScriptedBank(filled("1", "key1.com"))
+    async with Rig(bank) as rig:
+        told = len(rig.gone)
+        bank.put(filled("1", "key1.com", atr=b"", state=SlotState.BUSY))
+        await rig.until(lambda: rig.row("1")["state"] == "busy")
+        assert rig.sens == ["key1.com"]
+        assert len(rig.gone) == told
+
+
 async def test_a_slot_that_is_no_more_takes_its_element_along():
     bank = ScriptedBank(filled("1", "key1.com"), filled("2", "key2.com"))
     async with Rig(bank) as rig:
@@ -219,6 +256,15 @@ async def test_an_element_without_an_applet_is_on_the_administration_plane_alone
         await rig.inventory.refresh()
         await rig.until(lambda: rig.sens == ["key1.com"])
         assert rig.row("1")["fault"] == ""
+
+
+async def test_a_card_without_an_applet_gets_no_name_while_it_is_looked_into_again():
+    bank = ScriptedBank(filled("1", "key1.com", has_applet=False))
+    async with Rig(bank) as rig:
+        told = len(rig.gone)
+        await rig.inventory.refresh()
+        assert bank.element("1").power == ["on", "off"] * 2
+        assert len(rig.gone) == told
 
 
 async def test_a_card_without_an_applet_is_looked_into_each_time_it_is_put_in():
