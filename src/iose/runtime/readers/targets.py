@@ -59,7 +59,7 @@ def find_reader(target: str, config_path: Path | None = None) -> "OpenedReader":
             raise ConfigurationError(
                 f"a configuration says nothing of {target!r}", hint="name an element: reader:SEID"
             )
-        places = asyncio.run(_look([PcscSettings("pcsc")], Path(), _say_nothing))
+        places = asyncio.run(_look([PcscSettings("pcsc")], Path()))
         wanted = [place for place in places if name.lower() in place.name.lower()]
         exact = [one for one in places if name in (one.name, one.slot.seid, *one.slot.keys)]
         return _only(target, (exact if name else []) or wanted, places, PART_HINT)
@@ -73,6 +73,11 @@ def find_reader(target: str, config_path: Path | None = None) -> "OpenedReader":
     places = asyncio.run(_look(config.readers, config.folder, overrides))
     wanted = [place for place in places if name in place.seids]
     return _only(target, wanted, places, RENAME_HINT)
+
+
+def _say_nothing(_seid: str, _sen: str) -> ElementSettings:
+    """Return what is said of an element where there is no configuration."""
+    return ElementSettings()
 
 
 class OpenedReader:
@@ -90,7 +95,11 @@ class OpenedReader:
     """
 
     def __init__(
-        self, settings: ReaderSettings, folder: Path, slot: Slot, overrides: Overrides
+        self,
+        settings: ReaderSettings,
+        folder: Path,
+        slot: Slot,
+        overrides: Overrides = _say_nothing,
     ) -> None:
         self.settings = settings
         self.slot = slot
@@ -158,7 +167,7 @@ class OpenedConnection(WatchedConnection):
 
 
 async def _look(
-    tables: Sequence[ReaderSettings], folder: Path, overrides: Overrides
+    tables: Sequence[ReaderSettings], folder: Path, overrides: Overrides = _say_nothing
 ) -> list[OpenedReader]:
     """Return every slot of all tables, as it is now; the banks run no more."""
     banks = [(table, make_bank(table, folder)) for table in tables]
@@ -215,11 +224,6 @@ def _usable(name: str, slot: Slot | None) -> Reader:
     if slot.state is SlotState.BUSY:
         raise CardBusyError(name, slot.fault or "somebody else holds it", hint=slot.hint or None)
     raise TransportError(name, slot.fault or "it does not work", hint=slot.hint or LIST_HINT)
-
-
-def _say_nothing(_seid: str, _sen: str) -> ElementSettings:
-    """Return what is said of an element where there is no configuration."""
-    return ElementSettings()
 
 
 def _ignore() -> None:
