@@ -78,7 +78,8 @@ class ReaderMonitor:
             except ScardError as error:
                 if error.code != ScardCode.UNKNOWN_READER:
                     raise
-                continue  # one has gone since they were listed
+                self._stopped.wait(RETRY_S)  # one has gone since they were listed
+                continue
             known, told = {look.name: look.state for look in looks}, asked
             self._tell(Look(asked, tuple(sorted(looks, key=lambda look: look.name))))
 

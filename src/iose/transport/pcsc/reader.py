@@ -133,9 +133,10 @@ class PcscReader:
             raise self._timeout() from None
 
     def let_go(self, card: PcscCard) -> None:
-        """Cut the card's power and let it go, when the thread comes to it."""
+        """Cut the card's power and let it go, when the thread comes to it; who connects waits."""
+        if self._card is card:
+            self._card = None
         self._thread.post(card.let_go)
-        self._call_after(partial(self._is_free, card))
 
     async def close(self, card: PcscCard) -> None:
         """Let the card go, and wait for that in bounded time; never raises."""
@@ -149,16 +150,9 @@ class PcscReader:
         self.stuck_since = time.strftime("%Y-%m-%d %H:%M:%S UTC", began)
         if self._card is not None:
             self.let_go(self._card)
-        self._call_after(self._has_come_back)
+        loop = asyncio.get_running_loop()
+        self._thread.post(partial(call_in_loop, loop, self._has_come_back))
         self._changed()
-
-    def _call_after(self, callback: Callable[[], None]) -> None:
-        """Call back in the loop when the thread has done all it has to do now."""
-        self._thread.post(partial(call_in_loop, asyncio.get_running_loop(), callback))
-
-    def _is_free(self, card: PcscCard) -> None:
-        if self._card is card:
-            self._card = None
 
     def _has_come_back(self) -> None:
         self.stuck_since = ""

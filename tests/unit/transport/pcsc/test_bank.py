@@ -380,8 +380,17 @@ async def test_who_gives_up_while_a_card_is_taken_leaves_it_free():
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)
         go_on.set()
-        await until(lambda: not reader.is_held)
+        await (await reader.connect()).close()
         assert service.readers[ONE].holder is None
+
+
+async def test_who_does_not_wait_for_the_end_of_a_session_does_not_keep_the_next_one_out():
+    async with running(one()) as watched:
+        reader = watched.slots[0].reader
+        connection = await reader.connect()
+        closing = asyncio.create_task(connection.close())
+        await asyncio.sleep(0)
+        closing.cancel()
         await (await reader.connect()).close()
 
 
