@@ -19,7 +19,10 @@ from tests.support.peers import require_peer
 from tests.support.running_node import PROGRAM, RunningNode, iose, running_node, until
 from tests.support.virtual_card import VPCD_PORT, VirtualService, has_card, virtual_reader
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.timeout(300),
+]  # the machine has one service: files take turns
 
 PORT = str(VPCD_PORT)
 RESET_TLS = "00D8000000"

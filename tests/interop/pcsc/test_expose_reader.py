@@ -16,7 +16,10 @@ from tests.support.running_node import until
 from tests.support.twin import Twin, twin
 from tests.support.virtual_card import VirtualService, has_card, virtual_reader
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.timeout(300),
+]  # the machine has one service: files take turns
 
 RESET_TLS = "00D8000000"
 WITH_DATA = "00A4040008A00000015100000000"

@@ -16,7 +16,10 @@ from tests.support.pcsc import require_pyscard
 from tests.support.running_node import RunningNode, iose, running_node, until
 from tests.support.virtual_card import VirtualService, virtual_reader
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.timeout(300),
+]  # the machine has one service: files take turns
 
 
 @pytest.fixture(scope="module")
