@@ -11,7 +11,13 @@ from iose.runtime.errors import ConfigurationError
 from iose.runtime.readers import targets
 from iose.runtime.readers.targets import find_reader
 from iose.transport.bank import Slot, SlotState
-from iose.transport.errors import CardBusyError, NoCardError, NoReaderError, TransportError
+from iose.transport.errors import (
+    CardBusyError,
+    CardRemovedError,
+    NoCardError,
+    NoReaderError,
+    TransportError,
+)
 from tests.support.made_bank import MadeBank, ready_slot
 
 EMPTY = Slot("Acme Two", "", SlotState.EMPTY)
@@ -176,6 +182,22 @@ def test_a_card_that_went_away_meanwhile_is_not_there(bank, state):
     with pytest.raises(NoCardError if state is SlotState.EMPTY else NoReaderError):
         asyncio.run(reader.connect())
     assert bank.running == 0
+
+
+def test_a_card_that_was_changed_meanwhile_is_not_touched(bank):
+    reader = find_reader("pcsc:acme")
+    other = ready_slot("Acme One")
+    bank.slots = (replace(other, atr=b"\x3b\x01\x00"),)
+    with pytest.raises(CardRemovedError, match="another card"):
+        asyncio.run(reader.connect())
+    assert other.reader.element.power == []
+    assert bank.running == 0
+
+
+def test_a_fault_of_one_reader_is_not_told_of_a_name_that_is_none(bank, config):
+    bank.slots = (Slot("Best", "pcsc-2", SlotState.FAULT, fault="garbage"),)
+    with pytest.raises(NoReaderError, match="no such reader"):
+        find_reader("reader:dor-1", config)
 
 
 def test_a_card_in_use_says_whose_it_may_be(bank):

@@ -19,7 +19,13 @@ from iose.runtime.readers.place import RENAME_HINT, Overrides, Place
 from iose.runtime.readers.settings import PcscSettings, ReaderSettings
 from iose.transport.bank import Slot, SlotState
 from iose.transport.base import ApduLimits, Connection, Reader
-from iose.transport.errors import CardBusyError, NoCardError, NoReaderError, TransportError
+from iose.transport.errors import (
+    CardBusyError,
+    CardRemovedError,
+    NoCardError,
+    NoReaderError,
+    TransportError,
+)
 from iose.transport.health import WatchedConnection, WatchedReader
 
 PCSC: Final = "pcsc:"
@@ -141,6 +147,7 @@ class OpenedReader:
             slot = next((one for one in bank.slots if one.name == self.name), None)
             try:
                 reader = _usable(self.name, slot)
+                self._check_same(slot)
                 inner = await reader.connect()
             except CardBusyError as error:
                 if not isinstance(self.settings, PcscSettings):
@@ -149,6 +156,17 @@ class OpenedReader:
                     self.name, "another program uses the card", hint=BUSY_HINT
                 ) from error
             return OpenedConnection(self._place.reader, reader, inner, stack.pop_all())
+
+    def _check_same(self, slot: Slot | None) -> None:
+        """Check that the card was not changed since it was chosen: keys tried on another lock it.
+
+        Raises:
+            CardRemovedError: It was.
+        """
+        if slot is not None and slot.atr and self.slot.atr and slot.atr != self.slot.atr:
+            raise CardRemovedError(
+                self.name, "another card is in the reader now", hint="put the right one in, again"
+            )
 
 
 class OpenedConnection(WatchedConnection):
@@ -198,8 +216,8 @@ def _only(
         raise ConfigurationError(f"{target!r} may be any of {names}", hint=hint)
     if usable:
         return usable[0]
-    for place in wanted or places:  # the fault of a whole bank stands in one slot
-        if place.slot.fault or wanted:
+    for place in wanted or places:  # the fault of a whole bank stands in a slot without a SEID
+        if wanted or (place.slot.fault and not place.slot.seid):
             _usable(place.name, place.slot)
     raise NoReaderError(target, "there is no such reader", hint=LIST_HINT)
 
