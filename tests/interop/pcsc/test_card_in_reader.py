@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from iose.iso7816.atr import TransmissionProtocol
-from tests.support.pcsc import PcscConnection
-from tests.support.peers import require_peer
+from tests.support.pcsc import PcscConnection, require_pyscard
 from tests.support.running_node import iose
 from tests.support.virtual_card import T0Card, VirtualService, virtual_reader
 from tests.twins.elements import Cards
@@ -20,7 +19,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualService]:
-    require_peer("pcscd")
+    require_pyscard()
     with virtual_reader(tmp_path_factory.mktemp("pcsc")) as running:
         yield running
 
