@@ -3,7 +3,7 @@
 
 from typing import Final
 
-from iose.protocols.racs.status import EventClass, StatusLine
+from iose.protocols.racs.status import EventClass, StatusLine, Verb
 from iose.wire.errors import IoseError
 
 TEXT_LIMIT: Final = 200
@@ -66,3 +66,8 @@ class RacsRefusedError(TransportError):
             hint=_RACS_HINTS.get(status.event_class),
         )
         self.status = status
+
+    @property
+    def is_by_rule(self) -> bool:
+        """Whether a rule over there keeps this APDU from the element, which never saw it."""
+        return (self.status.event_class, self.status.verb) == (EventClass.UNAUTHORIZED, Verb.APDU)

@@ -12,7 +12,12 @@ from typing import Final, TypeVar
 
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.transport.base import ApduLimits, BatchStep, Connection, Reader
-from iose.transport.errors import CardBusyError, NoCardError, TransportError
+from iose.transport.errors import (
+    CardBusyError,
+    NoCardError,
+    RacsRefusedError,
+    TransportError,
+)
 
 T = TypeVar("T")
 DEFAULT_LIMITS: Final = ApduLimits()
@@ -48,8 +53,9 @@ class ReaderHealth:
         return self._past_apdus + (0 if connection is None else connection.apdus)
 
     def note_fault(self, error: TransportError) -> None:
-        """Count a failure; that somebody else holds an element, or nobody put one in, is none."""
-        if not isinstance(error, CardBusyError | NoCardError):
+        """Count a failure; an element that is held or not there, and a rule's refusal, are none."""
+        is_by_rule = isinstance(error, RacsRefusedError) and error.is_by_rule
+        if not is_by_rule and not isinstance(error, CardBusyError | NoCardError):
             self.failures += 1
             self.last_fault = str(error)
             self.last_fault_at = monotonic()

@@ -7,11 +7,13 @@ import pytest
 
 from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.batch import BatchStep
+from iose.protocols.racs.status import EventClass, StatusLine, Verb
 from iose.transport import health as module
 from iose.transport.errors import (
     CardBusyError,
     CardRemovedError,
     NoCardError,
+    RacsRefusedError,
     TransportError,
     TransportTimeoutError,
 )
@@ -108,6 +110,27 @@ def test_what_is_nobodys_fault_is_no_failure(error: type[TransportError]):
         with pytest.raises(error):
             await reader.connect()
         assert (reader.health.sessions, reader.health.failures) == (0, 0)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("event_class", "verb", "failures"),
+    [
+        (EventClass.UNAUTHORIZED, Verb.APDU, 0),
+        (EventClass.UNAUTHORIZED, Verb.POWERON, 1),
+        (EventClass.SYSTEM, Verb.APDU, 1),
+    ],
+)
+def test_an_apdu_that_a_rule_of_another_node_refuses_is_no_failure(event_class, verb, failures):
+    async def scenario() -> None:
+        reader, inner = watched()
+        connection = await reader.connect()
+        inner.faults.append(RacsRefusedError("1", StatusLine("-", event_class, verb, 1)))
+        with pytest.raises(RacsRefusedError):
+            await connection.transmit_batch([BatchStep(RESET_TLS)])
+        assert reader.health.failures == failures
+        assert bool(reader.health.last_fault) is bool(failures)
 
     asyncio.run(scenario())
 

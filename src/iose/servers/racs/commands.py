@@ -207,11 +207,13 @@ class Commands:
         async def act(entry: Act) -> str:
             element, grant = self._session.element(seid, Right.SHUTDOWN)
             hold = self._session.holds.pop(element.seid, None)
-            self._session.lost.discard(element.seid)
             if hold is not None:
                 self._server.forget_hold(hold)
                 await hold.let_go()
                 return f"{seid} has been powered off"
+            if element.seid in self._session.lost:  # whoever has it now is not meant
+                self._session.lost.discard(element.seid)
+                return f"{seid} had been taken away"
             lock = self._server.holders.lock(element.seid)
             if lock.holder is not None:
                 await self._preempt(lock, lock.holder, grant, entry)

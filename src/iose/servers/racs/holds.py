@@ -17,6 +17,7 @@ from iose.servers.racs.firewall import Firewall
 from iose.servers.racs.policy import Grant
 from iose.servers.racs.replies import Fault, RefusedError
 from iose.transport.base import Connection
+from iose.transport.errors import RacsRefusedError
 from iose.transport.stack import EXCHANGE_LIMIT, SW1_WRONG_LE
 from iose.wire.errors import DecodeError, IoseError
 
@@ -130,15 +131,16 @@ class Hold:
 
         Raises:
             DecodeError: The answer has no status word.
+            RefusedError: It is refused where the element is; that is as it was.
             IoseError: No answer.
         """
         connection = self._powered()
-        answer = await connection.transmit_raw(command)
+        answer = await _carried(connection, command)
         if len(command) == PLAIN_LE_SIZE:
             for _ in range(REPEAT_LIMIT):
                 if len(answer) != STATUS_SIZE or answer[0] != SW1_WRONG_LE or not answer[1]:
                     break
-                answer = await connection.transmit_raw(command[:-1] + answer[1:])
+                answer = await _carried(connection, command[:-1] + answer[1:])
         if len(answer) < STATUS_SIZE:
             raise DecodeError(f"expected a status word, found {len(answer)} bytes")
         self.status = int.from_bytes(answer[-STATUS_SIZE:], "big")
@@ -149,6 +151,22 @@ class Hold:
         if self._connection is None:
             raise IoseError("the element has no power")
         return self._connection
+
+
+async def _carried(connection: Connection, command: bytes) -> bytes:
+    """Return the raw answer to one command.
+
+    Raises:
+        RefusedError: The element is another node's, whose rules keep the command from it.
+        RacsRefusedError: That node has another reason.
+        IoseError: No answer.
+    """
+    try:
+        return await connection.transmit_raw(command)
+    except RacsRefusedError as error:
+        if not error.is_by_rule:
+            raise
+        raise RefusedError(Fault.FILTERED, "refused by a rule of the element's own node") from error
 
 
 def _check_size(size: int, limit: int) -> None:

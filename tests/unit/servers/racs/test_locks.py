@@ -2,12 +2,14 @@
 """One element, one session, whichever plane; how it is lost and given back (racs.md §8)."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from iose.protocols.racs.status import EventClass, StatusLine, Verb
 from iose.servers.holders import Claim, ElementHolders
 from iose.servers.racs.policy import Rule
-from iose.transport.errors import CardBusyError
+from iose.transport.errors import CardBusyError, RacsRefusedError
 from tests.support.client_hello import hello_record
 from tests.support.front import ALERT_BUSY, Client, FrontRig
 from tests.support.racs_server import SELECT, RacsRig, canned, software
@@ -128,6 +130,37 @@ async def test_an_idle_holder_gives_an_element_up_in_the_end():
         await rig.until(lambda: rig.holders.lock("key1").holder is None)
         assert await client.code("APDU key1 00B00000") == "-306"
         assert rig.audit.of("SHUTDOWN")[0].event.detail == "idle"
+
+
+async def test_who_lets_go_of_what_was_taken_away_takes_it_from_nobody():
+    async with RacsRig() as rig:  # whose user may preempt
+        first, second = await rig.connect(), await rig.connect()
+        await first.ask("POWERON key1")
+        (session,) = [one for one in rig.server.sessions.values() if one.holds]
+        session.lose(session.holds["key1"], "idle")
+        await rig.until(lambda: rig.holders.lock("key1").holder is None)
+        assert await second.code("POWERON key1") == "+008"
+        assert await first.ask("SHUTDOWN key1") == "+007 001 key1 had been taken away"
+        assert await second.code("APDU key1 00B00000") == "+006"
+        assert await first.code("SHUTDOWN key1") == "+007"  # now it is meant
+        assert await second.code("APDU key1 00B00000") == "-306"
+
+
+async def test_an_apdu_that_the_elements_own_node_refuses_leaves_the_element_to_its_holder():
+    async with RacsRig() as rig:
+        client = await rig.connect()
+        refusal = StatusLine("-", EventClass.UNAUTHORIZED, Verb.APDU, 1, "refused")
+        await client.ask("POWERON key1")
+        rig.elements[0].reader.faults.append(RacsRefusedError("key1", refusal))
+        answer = await client.ask("APDU key1 00B00000")
+        assert answer == "-606 001 refused by a rule of the element's own node"
+        assert await client.code("APDU key1 00B00000") == "+006"
+        assert rig.audit.of("APDU")[0].outcome.outcome == "refused"
+        rig.elements[0].reader.faults.append(
+            RacsRefusedError("key1", replace(refusal, event_class=EventClass.SYSTEM))
+        )
+        assert await client.code("APDU key1 00B00000") == "-806"
+        assert rig.card.power == ["on", "off"]
 
 
 async def test_the_tls_front_and_racs_keep_each_other_out():
