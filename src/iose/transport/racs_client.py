@@ -32,6 +32,7 @@ from iose.transport.stack import (
     CHANNEL_MASK,
     SW1_MORE_APPLET,
     SW1_MORE_ISO,
+    SW1_UNFINISHED,
     transmit_batch,
 )
 from iose.wire.errors import DecodeError, LocalProtocolError
@@ -396,7 +397,11 @@ def decode_apdu_text(status: StatusLine) -> bytes:
 
 
 def _is_joinable(step: BatchStep) -> bool:
-    return step.expected is not None and not step.wants_data
+    return (
+        step.expected is not None
+        and step.expected.sw1 not in SW1_UNFINISHED  # an answer is drained before it is compared
+        and not step.wants_data
+    )
 
 
 def _stopped(failure: StatusLine, count: int) -> StatusWord | None:

@@ -138,6 +138,7 @@ class RacsLink:
 
     async def _connect(self) -> None:
         endpoint = self.endpoint
+        _check_names(endpoint)
         context = _client_context(endpoint)
         try:
             async with asyncio.timeout(HANDSHAKE_S):
@@ -301,6 +302,21 @@ class RacsLink:
                 return await reader.read(READ_SIZE)
         except TimeoutError:
             return b""
+
+
+def _check_names(endpoint: RacsEndpoint) -> None:
+    """Check what asyncio would stumble over, its socket left open.
+
+    Raises:
+        NoReaderError: The host or the server name can be no name.
+    """
+    for name in (endpoint.host, endpoint.server_name or ""):
+        try:
+            is_name = b"\0" not in name.encode("idna")
+        except UnicodeError:
+            is_name = False
+        if not is_name:
+            raise NoReaderError(endpoint.address, f"{name!r} is no name of a host")
 
 
 def _client_context(endpoint: RacsEndpoint) -> ssl.SSLContext:

@@ -104,6 +104,8 @@ BATCHES = [
     [piece(), BatchStep(UNKNOWN, StatusWord(0x6D00), wants_data=False), data(300)],
     [BatchStep(data(300).command, wants_data=False), data(2)],
     [piece()] * (2 * JOINED_LIMIT + 3) + [data(3)],
+    [BatchStep(data(300).command, StatusWord(0x9F64), wants_data=False), piece(), data(1)],
+    [BatchStep(data(300).command, StatusWord(0x6164), wants_data=False), piece(), data(1)],
     [piece()],
     [],
 ]
@@ -118,6 +120,37 @@ async def test_a_batch_comes_to_the_same_as_beside_the_card(steps, sw1):
     assert [one.status for one in found] == [one.status for one in expected]
     for step, one, two in zip(steps, found, expected, strict=False):
         assert one.data == two.data or not step.wants_data
+    assert far.commands == beside.commands
+
+
+class StubbornCard(PowerlessCard):
+    """A card with one answer to INS D8 or B0 at one place, by P1; what is left of it can be had."""
+
+    def __init__(self, place: int, answer: str) -> None:
+        super().__init__()
+        self._place, self._answer = place, bytes.fromhex(answer)
+
+    def process(self, command: bytes) -> bytes:
+        self.commands.append(command.hex().upper())
+        is_here = command[1] != 0xC0 and command[2] == self._place
+        is_right = self._answer[-2] == 0x6C and command[4:] == self._answer[-1:]
+        return self._answer if is_here and not is_right else b"\xaa\x90\x00"
+
+
+ANSWERS = ["9000", "BB9000", "6105", "BB6105", "9F05", "BB9F05", "6C05", "6C00", "6700", "9001"]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("place", range(3))
+async def test_every_answer_at_every_place_of_a_request_is_as_beside_the_card(place, answer):
+    commands = [CommandApdu(0, 0xD8, 0, 0, b"x"), CommandApdu(0, 0xB0, 1, 0, le=16)]
+    steps = [BatchStep(one, wants_data=False) for one in commands]
+    steps.append(BatchStep(CommandApdu(0, 0xB0, 2, 0, le=256)))
+    beside, far = StubbornCard(place, answer), StubbornCard(place, answer)
+    expected = run_batch(beside.process, steps)
+    found, _ = await carry(far, steps)
+    assert [one.status for one in found] == [one.status for one in expected]
+    assert found[2:] == expected[2:]
     assert far.commands == beside.commands
 
 

@@ -252,6 +252,17 @@ def test_nobody_at_the_address_is_told_with_the_next_step(folder):
     run(work, folder)
 
 
+@pytest.mark.parametrize(
+    ("host", "name"), [("a..b", None), ("x" * 64, None), ("127.0.0.1", ".b"), ("127.0.0.1", "a\0b")]
+)
+def test_a_name_that_is_none_is_told_as_such(folder, host, name):
+    given = dataclasses.replace(endpoint(folder, 9), host=host, server_name=name)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        given = dataclasses.replace(given, port=server.getsockname()[1])
+        with pytest.raises(NoReaderError, match="no name of a host"):
+            asyncio.run(RacsLink(given).open())
+
+
 def test_a_port_that_speaks_no_tls_is_told_as_such(folder):
     async def main():
         async def serve(reader, writer):
