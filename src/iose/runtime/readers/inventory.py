@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import (
     Awaitable,
     Callable,
-    Collection,
     Coroutine,
     Iterable,
     Iterator,
@@ -30,12 +29,14 @@ from iose.servers.discovery import discover
 from iose.servers.holders import Claim, ElementHolders
 from iose.transport.bank import ReaderBank, Slot, SlotState
 from iose.transport.base import Reader
+from iose.transport.errors import CardBusyError
 from iose.transport.health import WatchedReader
 from iose.wire.errors import IoseError
 
 START_WAIT_S: Final = 1.0  # a node does not start later because of what is plugged in, or not
 LOOK_S: Final = 5.0  # for an operator who waits for a fresh look
 STOP_S: Final = 5.0
+BUSY_S: Final = 10.0  # an element that somebody outside holds: nobody tells when it is free
 PLACES_LIMIT: Final = 1024  # slots of one bank, those that are no more included
 PROBE: Final = "probe"  # who holds an element that is looked into, beside the planes
 
@@ -110,7 +111,7 @@ class ReaderInventory:
         make_bank: Makes the bank of a table.
         holders: The locks of the node's elements.
         overrides: Tells what the operator says of single elements.
-        foreign: Tells the SEIDs of elements that are not behind readers.
+        foreign: Tells SEIDs that no element may have here, and whose they are.
         changed: Told, in the loop, that ``elements`` are others now, and which went away.
     """
 
@@ -120,7 +121,7 @@ class ReaderInventory:
         holders: ElementHolders,
         *,
         overrides: Overrides,
-        foreign: Callable[[], Collection[str]],
+        foreign: Callable[[], Mapping[str, str]],
         changed: Callable[[Gone], None],
     ) -> None:
         self._make_bank = make_bank
@@ -150,6 +151,11 @@ class ReaderInventory:
         """Return what was found to be selected before TLS, in hex; "" for the card's default."""
         place = self._served.get(seid)
         return "" if place is None else place.found_aid
+
+    def own_sen(self, seid: str) -> str:
+        """Return what one element calls itself; "" for nothing."""
+        place = self._served.get(seid)
+        return "" if place is None else place.own_sen
 
     def settings(self, seid: str) -> ElementSettings | None:
         """Return what the operator says of one element; None when it is not behind a reader."""
@@ -265,7 +271,7 @@ class ReaderInventory:
             for place in places:
                 others = [one.reader.name for one in places if one is not place]
                 if seid in foreign:
-                    others = ["a software element"]
+                    others = [foreign[seid]]
                 if others and not place.clash:
                     place.clash = f"{', '.join(others)} has the SEID {seid}, too"
                     clashes.add(seid)
@@ -290,11 +296,20 @@ class ReaderInventory:
         visit = place.visit
         try:
             await self._look_into(place, visit)
+        except CardBusyError as error:
+            if not place.is_settled:
+                log.warning("reader.probe_failed", reader=place.reader.name, error=str(error))
+            asyncio.get_running_loop().call_later(BUSY_S, self._probe_again, place, visit)
         except (IoseError, TimeoutError) as error:
             log.warning("reader.probe_failed", reader=place.reader.name, error=str(error))
         finally:
             place.probe = None
             place.is_tried = place.visit == visit
+            self._look_soon()
+
+    def _probe_again(self, place: Place, visit: int) -> None:
+        if place.visit == visit:
+            place.is_tried = False
             self._look_soon()
 
     async def _look_into(self, place: Place, visit: int) -> None:

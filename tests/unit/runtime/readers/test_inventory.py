@@ -35,14 +35,14 @@ class Rig(AbstractAsyncContextManager["Rig"]):
         self.banks = {f"bank{number}": bank for number, bank in enumerate(banks, 1)}
         self.settings: dict[str, ElementSettings] = given.pop("element", {})
         self.tables = [table(name, **given) for name in self.banks]
-        self.software: set[str] = set()
+        self.foreign: dict[str, str] = {}
         self.holders = ElementHolders()
         self.gone: list[dict[str, SlotState]] = []
         self.inventory = ReaderInventory(
             lambda one: self.banks[one.name],
             self.holders,
             overrides=self._overrides,
-            foreign=lambda: self.software,
+            foreign=lambda: self.foreign,
             changed=lambda gone: self.gone.append(dict(gone)),
         )
         self._capture = capture_logs()
@@ -332,6 +332,18 @@ async def test_an_element_that_refuses_to_be_looked_into_is_served_all_the_same(
         assert bank.element("1").power == ["on", "off"]
 
 
+async def test_an_element_held_elsewhere_is_looked_into_when_it_is_free(monkeypatch):
+    monkeypatch.setattr(module, "BUSY_S", 0.01)
+    bank = ScriptedBank(filled("1", "key1.com"))
+    busy = [CardBusyError("1", "in use over there") for _ in range(3)]
+    bank.reader("1").faults.extend(busy)
+    async with Rig(bank) as rig:
+        assert rig.sens == ["key1.com"]
+        await rig.until(lambda: bank.element("1").power == ["on", "off"])
+        assert len(rig.logged("reader.probe_failed")) == 1
+        assert rig.row("1")["health"]["failures"] == 0
+
+
 async def test_an_element_in_use_is_not_looked_into():
     bank = ScriptedBank(filled("1", "key1.com", state=SlotState.BUSY))
     async with Rig(bank) as rig:
@@ -401,7 +413,7 @@ async def test_two_elements_of_one_seid_are_both_kept_away_and_named_until_one_g
 async def test_a_software_element_keeps_its_seid():
     bank = ScriptedBank(filled("1", "key1.com"))
     async with Rig(bank) as rig:
-        rig.software.add("sim-1")
+        rig.foreign["sim-1"] = "a software element"
         rig.inventory.look()
         assert rig.seids == []
         assert rig.row("1")["fault"] == "a software element has the SEID sim-1, too"
