@@ -8,6 +8,7 @@ import pytest
 
 from iose.iso7816.apdu import CommandApdu
 from iose.runtime.errors import ConfigurationError
+from iose.runtime.folder import DataFolder
 from iose.runtime.readers import targets
 from iose.runtime.readers.targets import find_reader
 from iose.transport.bank import Slot, SlotState
@@ -125,6 +126,17 @@ def test_what_a_table_says_of_one_element_holds_without_a_node_too(bank, config,
 
     asyncio.run(work())
     assert bank.slots[0].reader.element.power == ["on", "reset", "off"]
+
+
+def test_an_element_of_a_node_that_runs_is_left_to_the_node(bank, config, tmp_path):
+    held = DataFolder(tmp_path / "node").hold()
+    config.write_text(config.read_text().replace(f'"{tmp_path}"', f'"{tmp_path / "node"}"'))
+    with pytest.raises(CardBusyError, match="a node runs") as caught:
+        find_reader("reader:door-1", config)
+    held.release()
+    assert "iose node stop" in caught.value.hint
+    assert bank.made_of == []
+    assert find_reader("reader:door-1", config).name == "Acme One"
 
 
 def test_two_elements_of_one_seid_are_told_how_to_get_others(bank, config):

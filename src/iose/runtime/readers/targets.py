@@ -14,6 +14,7 @@ from typing import Final
 
 from iose.runtime.config import ElementSettings, load_config, settings_of
 from iose.runtime.errors import ConfigurationError
+from iose.runtime.folder import DataFolder
 from iose.runtime.readers.banks import make_bank
 from iose.runtime.readers.place import RENAME_HINT, Overrides, Place
 from iose.runtime.readers.settings import PcscSettings, ReaderSettings
@@ -35,8 +36,12 @@ BUSY_HINT: Final = (
     "end the program that uses it; where a node serves it, name its SEN or SEID instead, or stop "
     "the node: iose node stop"
 )
+SERVED_HINT: Final = (
+    "name the element by its SEN or SEID alone, or stop the node: iose node stop; a configuration "
+    "of other readers has a folder 'data' of its own"
+)
 PART_HINT: Final = "write more of the name of one of them"
-LIST_HINT: Final = "see what there is: iose reader list"
+LIST_HINT: Final = "see what there is: iose reader list; for reader:SEID, with --config FILE"
 
 
 def is_reader_target(target: str) -> bool:
@@ -56,6 +61,7 @@ def find_reader(target: str, config_path: Path | None = None) -> "OpenedReader":
 
     Raises:
         ConfigurationError: The target is none of these, or there are several such elements.
+        CardBusyError: A node runs on the configuration's data folder.
         NoReaderError: There is no such reader.
         TransportError: There is no card, or it does not work.
     """
@@ -75,6 +81,8 @@ def find_reader(target: str, config_path: Path | None = None) -> "OpenedReader":
             hint="write pcsc:NAME for a PC/SC reader, or reader:SEID with --config FILE",
         )
     config = load_config(config_path)
+    if DataFolder(config.folder).is_locked():  # few readers keep a second user away themselves
+        raise CardBusyError(target, f"a node runs on {config.folder}", hint=SERVED_HINT)
     overrides = partial(settings_of, config.element)
     places = asyncio.run(_look(config.readers, config.folder, overrides))
     wanted = [place for place in places if name in place.seids]
