@@ -100,9 +100,11 @@ class ElementSettings:
 
 
 def settings_of(elements: Mapping[str, ElementSettings], seid: str, sen: str) -> ElementSettings:
-    """Return what tables ``element`` say of the element of a SEID and a SEN; case of SENs aside."""
+    """Return what tables ``element`` say of an element, by its SEID, else its SEN in any case."""
+    if seid in elements or not sen:
+        return elements.get(seid, ElementSettings())
     for name, settings in elements.items():
-        if name == seid or (sen and name.lower() == sen.lower()):
+        if name.lower() == sen.lower():
             return settings
     return ElementSettings()
 

@@ -45,7 +45,14 @@ from iose.runtime.names import GivenName, KnownElement, NameBook
 from iose.runtime.process import run_child
 from iose.runtime.readers.banks import make_bank
 from iose.runtime.readers.inventory import Gone, ReaderInventory
-from iose.runtime.routing import front_config, without_clashes
+from iose.runtime.routing import (
+    NameClaim,
+    front_config,
+    name_owners,
+    names_of_others,
+    share_names,
+    without_clashes,
+)
 from iose.servers.errors import RoutingError
 from iose.servers.front_status import claim_status
 from iose.servers.holders import ElementHolders
@@ -85,13 +92,14 @@ class Node:
         self._front: TlsFront | None = None
         self._holders = ElementHolders()
         self._names: NameBook | None = None
+        self._owners: dict[str, str] = {}
         self._administration: Administration | None = None
         self._folder = Path()
         self._readers = ReaderInventory(
             lambda table: make_bank(table, self._folder),
             self._holders,
             overrides=self._find_settings,
-            foreign=self._software_seids,
+            foreign=self._names_of_others,
             changed=self._readers_changed,
         )
         self._exposures = Exposures(self._holders, self._find_element, self._note)
@@ -285,30 +293,27 @@ class Node:
         return routes, default
 
     def _routes(self, current: RoutingTable | None) -> list[ElementRoute]:
-        """Return a route for each name of an element; who has a name keeps it.
+        """Return a route for each name of an element, to be added to those of now.
 
-        Where nobody has it yet, a name given over RACS goes first. An element's own name and the
-        aliases configured for it go before the name of an instance, which whoever manages the
-        contents of an element chose. What got the name of another one is left out and the log says
-        so: the other one is not to suffer.
+        Where nobody has a name yet, one that was given over RACS goes first.
         """
-        owners = {route.sen.lower(): route.seid for route in current.routes} if current else {}
+        claims = tuple(self._claims())
+        self._owners = name_owners(claims, self._owners)
         given = {} if self._names is None else self._names.given
         named = [route for one, info in self._elements() for route in self._own_route(one, info)]
         named.sort(key=lambda route: route.seid not in given)
         more = [route for one, info in self._elements() for route in self._more_routes(one, info)]
-        aliases = {alias.lower(): route.seid for route in named for alias in route.aliases}
-        wanted = [*((route, {}) for route in named), *((route, aliases) for route in more)]
-        wanted.sort(key=lambda one: owners.get(one[0].sen.lower()) != one[0].seid)
-        routes: dict[str, ElementRoute] = {}
-        for route, reserved in wanted:
-            name, seid = route.sen.lower(), route.seid
-            is_kept_for_others = seid not in (reserved.get(name, seid), owners.get(name))
-            if name in routes or is_kept_for_others:
-                log.error("element.repeated_name", seid=seid, sen=route.sen)
-                continue
-            routes[name] = route
-        return list(routes.values())
+        said = {alias.lower() for one in self._config.element.values() for alias in one.aliases}
+        weak = {one.seid for one in claims if one.is_weak} - given.keys()
+        former = {route.sen.lower(): route.seid for route in current.routes} if current else {}
+        return share_names(named, more, former, weak=weak, said=said)
+
+    def _claims(self) -> Iterator[NameClaim]:
+        for source, info in self._elements():
+            said = self._config.element.get(info.seid)
+            is_weak = source is self._readers and not (said and said.sen)
+            names = {info.sen, self._readers.own_sen(info.seid)} if is_weak else {info.sen}
+            yield from (NameClaim(sen, info.seid, is_weak) for sen in sorted(names) if sen)
 
     def _not_served(self, table: RoutingTable) -> list[dict[str, str]]:
         """Return the names of elements and instances that lead somewhere else, or nowhere."""
@@ -356,17 +361,19 @@ class Node:
             settings, reader = self._settings_of(info), source.reader(info.seid)
             aid = settings.aid.upper() or self._readers.aid(info.seid)
             # rules go by the name of its own: who may rename must not give others rights
-            found.append(RacsElement(info.seid, reader, settings.seids, info.sen, aid))
+            sen = info.sen if self._has_name(info.seid, info.sen) else ""
+            found.append(RacsElement(info.seid, reader, settings.seids, sen, aid))
         return sorted(found, key=lambda one: (one.sen.lower(), one.seid))
 
     def _find_element(self, name: str) -> FoundElement | None:
-        """Return an element by a name that leads to it, or by its SEID."""
-        route = None if self._front is None else self._front.table.find(name)
-        seid, sen = (name, "") if route is None else (route.seid, route.sen)
-        for source, info in self._elements():
-            if info.seid == seid:
-                return FoundElement(seid, sen or info.sen, source.reader(seid))
-        return None
+        """Return an element by its SEID, or by a name that leads to it."""
+        found = {info.seid: (source, info) for source, info in self._elements()}
+        route = None if self._front is None or name in found else self._front.table.find(name)
+        seid = name if route is None else route.seid
+        if seid not in found:
+            return None
+        source, info = found[seid]
+        return FoundElement(seid, info.sen if route is None else route.sen, source.reader(seid))
 
     async def _note(self, verb: str, detail: str) -> None:
         if self._administration is not None:
@@ -378,14 +385,19 @@ class Node:
             for info in source.elements:
                 yield source, info
 
-    def _software_seids(self) -> set[str]:
-        return {info.seid for link in self._links for info in link.elements}
+    def _names_of_others(self) -> dict[str, str]:
+        software = (info for link in self._links for info in link.elements)
+        return names_of_others(self._config.element, software)
 
     def _settings_of(self, info: ElementInfo) -> ElementSettings:
         return self._readers.settings(info.seid) or self._find_settings(info.seid, info.sen)
 
     def _find_settings(self, seid: str, sen: str) -> ElementSettings:
-        return settings_of(self._config.element, seid, sen)
+        return settings_of(self._config.element, seid, sen if self._has_name(seid, sen) else "")
+
+    def _has_name(self, seid: str, sen: str) -> bool:
+        """Return whether a name that an element has for its own is no other's."""
+        return self._owners.get(sen.lower(), seid) == seid
 
     def _host_states(self) -> list[bool]:
         return [link.is_up for link in self._links]

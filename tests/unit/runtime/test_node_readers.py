@@ -266,6 +266,112 @@ def test_two_elements_of_one_name_do_not_harm_the_first(tmp_path):
     run(lambda: NodeRig(tmp_path, ScriptedBank(filled("1", "key1.com"))), scenario)
 
 
+def test_a_card_that_calls_itself_like_a_software_element_gets_nothing_of_it(tmp_path):
+    async def scenario(rig: NodeRig) -> None:
+        await rig.until_served()
+        elements = {one.seid: one for one in rig.node._racs_elements()}
+        assert (elements["a-1"].sen, elements["a-1"].aliases) == ("", ())
+        assert not elements["a-1"].is_matched("soft.com")
+        assert (elements["se-a"].sen, elements["se-a"].aliases) == ("soft.com", ("vault",))
+        table = rig.node._front.table
+        assert {table.find(name).seid for name in ("soft.com", "long.example.com")} == {"se-a"}
+        await rig.reload()
+        await rig.node.handle("refresh", {})
+        assert rig.node._front.table.find("soft.com").seid == "se-a"
+
+    element = {"soft.com": {"seids": ["vault"], "aliases": ["long.example.com"]}}
+    bank = lambda: ScriptedBank(filled("1", "soft.com", seid="a-1"))  # noqa: E731
+    run(lambda: NodeRig(tmp_path, bank(), element=element), scenario)
+
+
+def test_a_software_element_gets_its_name_from_a_card_that_had_it_before(tmp_path):
+    async def scenario(rig: NodeRig) -> None:
+        assert (await rig.served())["sim-1"] == "key1.com"
+        rig.rack.infos.append(_info("se-b", "KEY1.com"))
+        await rig.node.handle("refresh", {})
+        assert await rig.served() == {"se-a": "soft.com", "se-b": "KEY1.com"}
+        assert {one.seid: one.sen for one in rig.node._racs_elements()}["sim-1"] == ""
+
+    run(lambda: NodeRig(tmp_path, ScriptedBank(filled("1", "key1.com"))), scenario)
+
+
+def test_who_of_two_cards_has_a_name_keeps_it_with_what_is_said_of_it(tmp_path):
+    async def scenario(rig: NodeRig) -> None:
+        rig.banks["bank1"].put(filled("1", "key1.com", seid="a-first"))
+        await rig.until(lambda: len(rig.node._readers.elements) == 2)
+        elements = {one.seid: (one.sen, one.aliases) for one in rig.node._racs_elements()}
+        assert elements["a-first"] == ("", ())
+        assert elements["sim-2"] == ("key1.com", ("vault",))
+        await rig.reload()  # what cards call themselves keeps no configuration from being read
+
+    bank = lambda: ScriptedBank(filled("2", "key1.com"))  # noqa: E731
+    run(lambda: NodeRig(tmp_path, bank(), element={"key1.com": {"seids": ["vault"]}}), scenario)
+
+
+def test_what_the_operator_calls_an_element_goes_before_what_a_card_calls_itself(tmp_path):
+    async def scenario(rig: NodeRig) -> None:
+        assert await rig.served() == {"se-a": "soft.com", "sim-2": "bank.com"}
+        sens = {one.seid: one.sen for one in rig.node._racs_elements()}
+        assert (sens["sim-1"], sens["sim-2"]) == ("", "bank.com")
+
+    bank = lambda: ScriptedBank(filled("1", "bank.com"), filled("2", "key2.com"))  # noqa: E731
+    run(lambda: NodeRig(tmp_path, bank(), element={"sim-2": {"sen": "bank.com"}}), scenario)
+
+
+def test_a_card_does_not_become_the_alias_of_another_element(tmp_path):
+    async def scenario(rig: NodeRig) -> None:
+        assert rig.node._front.table.find("bank.com").seid == "se-a"
+        rig.rack.infos.clear()  # nor while that one is not there
+        await rig.node.handle("refresh", {})
+        assert rig.node._front.table.find("bank.com") is None
+        assert {"seid": "sim-1", "sen": "BANK.com"} in (await rig.node.handle("status", {}))[
+            "not_served"
+        ]
+
+    bank = lambda: ScriptedBank(filled("1", "BANK.com"))  # noqa: E731
+    element = {"soft.com": {"aliases": ["bank.com"]}}
+    run(lambda: NodeRig(tmp_path, bank(), element=element), scenario)
+
+
+@pytest.mark.parametrize(
+    ("seid", "whose"),
+    [
+        ("se-a", "a software element"),
+        ("soft.com", "a software element"),
+        ("vault", 'table [element."soft.com"]'),
+        ("bank.com", 'table [element."sim-9"]'),
+    ],
+)
+def test_a_name_that_rules_may_mean_is_no_seid_of_an_element_behind_a_reader(tmp_path, seid, whose):
+    async def scenario(rig: NodeRig) -> None:
+        (row,) = (await rig.node.handle("reader.list", {}))["readers"]
+        assert (row["state"], row["fault"]) == ("fault", f"{whose} has the SEID {seid}, too")
+        assert [one.seid for one in rig.node._racs_elements()] == ["se-a"]
+
+    element = {"soft.com": {"seids": ["vault"]}, "sim-9": {"sen": "bank.com"}}
+    bank = lambda: ScriptedBank(filled("1", "key1.com", seid=seid))  # noqa: E731
+    run(lambda: NodeRig(tmp_path, bank(), element=element), scenario)
+
+
+def test_what_is_said_of_a_seid_goes_before_what_is_said_of_a_name(tmp_path):
+    async def scenario(rig: NodeRig) -> None:
+        assert (await rig.served())["sim-1"] == "mine.com"
+
+    element = {"key1.com": {"sen": "other.com"}, "sim-1": {"sen": "mine.com"}}
+    bank = lambda: ScriptedBank(filled("1", "key1.com"))  # noqa: E731
+    run(lambda: NodeRig(tmp_path, bank(), element=element), scenario)
+
+
+def test_a_seid_is_not_taken_for_the_name_of_another_card(tmp_path):
+    async def scenario(rig: NodeRig) -> None:
+        assert rig.node._find_element("sim-2").seid == "sim-2"
+        assert rig.node._find_element("KEY2.com").seid == "sim-2"
+        assert rig.node._find_element("nobody") is None
+
+    bank = lambda: ScriptedBank(filled("1", "sim-2"), filled("2", "key2.com"))  # noqa: E731
+    run(lambda: NodeRig(tmp_path, bank()), scenario)
+
+
 def test_a_name_given_over_racs_holds_for_an_element_behind_a_reader(tmp_path):
     async def scenario(rig: NodeRig) -> None:
         assert (await rig.served())["sim-1"] == "given.com"

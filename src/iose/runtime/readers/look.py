@@ -32,7 +32,7 @@ async def look_at_readers(
         lambda table: make_bank(table, folder),
         ElementHolders(),
         overrides=partial(settings_of, elements),
-        foreign=tuple,
+        foreign=dict,
         changed=lambda _gone: None,
     )
     try:
