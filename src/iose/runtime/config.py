@@ -7,7 +7,7 @@ over its channel: nothing in it is a secret.
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import inf
 from pathlib import Path
@@ -99,14 +99,19 @@ class ElementSettings:
     warm_reset: bool | None = None
 
 
-def settings_of(elements: Mapping[str, ElementSettings], seid: str, sen: str) -> ElementSettings:
-    """Return what tables ``element`` say of an element, by its SEID, else its SEN in any case."""
-    if seid in elements or not sen:
-        return elements.get(seid, ElementSettings())
+def settings_finder(
+    elements: Mapping[str, ElementSettings],
+) -> Callable[[str, str], ElementSettings]:
+    """Return what finds the table of an element, by its SEID, else by its SEN in any case."""
+    by_sen: dict[str, ElementSettings] = {}
     for name, settings in elements.items():
-        if name.lower() == sen.lower():
-            return settings
-    return ElementSettings()
+        by_sen.setdefault(name.lower(), settings)
+    nothing = ElementSettings()
+
+    def find(seid: str, sen: str) -> ElementSettings:
+        return elements.get(seid) or by_sen.get(sen.lower()) or nothing
+
+    return find
 
 
 @dataclass(frozen=True, slots=True)

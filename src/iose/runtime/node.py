@@ -35,7 +35,7 @@ from iose.runtime.config import (
     ElementSettings,
     NodeConfig,
     read_config,
-    settings_of,
+    settings_finder,
 )
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.exposures import Exposures, FoundElement
@@ -88,6 +88,7 @@ class Node:
     def __init__(self, listeners: list[socket.socket]) -> None:
         self._listeners = listeners
         self._config = NodeConfig()
+        self._said = settings_finder({})
         self._links: list[ElementHostLink] = []
         self._front: TlsFront | None = None
         self._holders = ElementHolders()
@@ -218,8 +219,12 @@ class Node:
             log.warning("host.absent", error=str(error))
 
     def _configure(self, arguments: Arguments) -> None:
-        self._config = read_config(read_object(arguments.get("config")))
-        configure_logs(self._config.log)
+        self._take(read_config(read_object(arguments.get("config"))))
+
+    def _take(self, config: NodeConfig) -> None:
+        self._config = config
+        self._said = settings_finder(config.element)
+        configure_logs(config.log)
 
     async def _refresh(self, front: TlsFront) -> None:
         await asyncio.gather(*map(self._look_again, self._links))
@@ -273,8 +278,7 @@ class Node:
             if self._administration is not None and self._config.racs is not None:
                 self._administration.reload(self._config.racs, self._racs_elements())
         except (RoutingError, ConfigurationError) as error:
-            self._config = previous
-            configure_logs(previous.log)
+            self._take(previous)
             front.table = table
             hint = error.hint or "correct the configuration file"
             raise ConfigurationError(str(error), hint=hint) from error
@@ -393,7 +397,7 @@ class Node:
         return self._readers.settings(info.seid) or self._find_settings(info.seid, info.sen)
 
     def _find_settings(self, seid: str, sen: str) -> ElementSettings:
-        return settings_of(self._config.element, seid, sen if self._has_name(seid, sen) else "")
+        return self._said(seid, sen if self._has_name(seid, sen) else "")
 
     def _has_name(self, seid: str, sen: str) -> bool:
         """Return whether a name that an element has for its own is no other's."""

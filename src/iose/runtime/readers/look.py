@@ -2,11 +2,10 @@
 """One look at readers without a node: as the node would see them, and nothing runs afterwards."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from iose.runtime.config import ElementSettings, settings_of
+from iose.runtime.config import ElementSettings, settings_finder
 from iose.runtime.readers.banks import make_bank
 from iose.runtime.readers.inventory import ReaderInventory
 from iose.runtime.readers.settings import ReaderSettings
@@ -31,7 +30,7 @@ async def look_at_readers(
     inventory = ReaderInventory(
         lambda table: make_bank(table, folder),
         ElementHolders(),
-        overrides=partial(settings_of, elements),
+        overrides=settings_finder(elements),
         foreign=dict,
         changed=lambda _gone: None,
     )

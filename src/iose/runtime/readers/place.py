@@ -7,6 +7,7 @@ that comes back is known again by its ATR, and what went wrong before is not for
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from time import monotonic
 from typing import Final
 
@@ -22,6 +23,7 @@ from iose.transport.health import ReaderHealth, WatchedReader
 from iose.wire.errors import DecodeError
 
 KNOWN_LIMIT: Final = 16  # elements that one slot remembers
+NAMES_KEPT: Final = 1024  # of ATRs of up to 33 bytes
 RENAME_HINT: Final = "give it a SEID of its own in 'seids' of table [[readers]]"
 PROBE_HINT: Final = "wait a moment; apdu_s of table [[readers]] bounds it"
 NO_APPLET_HINT: Final = (
@@ -89,12 +91,7 @@ class Place:
     @property
     def own_sen(self) -> str:
         """The name that the element says itself, or its bank for it."""
-        name: str | None = self.slot.sen
-        if not name and self.atr:
-            try:
-                name = Atr.decode(self.atr).se_name
-            except DecodeError:
-                name = None
+        name = self.slot.sen or _name_in(self.atr)
         return name if name and is_se_name(name) else ""
 
     @property
@@ -251,6 +248,15 @@ class Place:
             own.chunk_size if chunk_size is None else chunk_size,
             own.max_record if max_record is None else max_record,
         )
+
+
+@lru_cache(NAMES_KEPT)
+def _name_in(atr: bytes) -> str:
+    """Return the name in an ATR, "" for none; each look asks for that of every element."""
+    try:
+        return Atr.decode(atr).se_name or ""
+    except DecodeError:
+        return ""
 
 
 def health_view(health: ReaderHealth) -> dict[str, object]:

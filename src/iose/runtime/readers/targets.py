@@ -8,11 +8,10 @@ others in between. The element is met as a node meets it: its SEID, its limits, 
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from iose.runtime.config import ElementSettings, load_config, settings_of
+from iose.runtime.config import ElementSettings, load_config, settings_finder
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.folder import DataFolder
 from iose.runtime.readers.banks import make_bank
@@ -83,7 +82,7 @@ def find_reader(target: str, config_path: Path | None = None) -> "OpenedReader":
     config = load_config(config_path)
     if DataFolder(config.folder).is_locked():  # few readers keep a second user away themselves
         raise CardBusyError(target, f"a node runs on {config.folder}", hint=SERVED_HINT)
-    overrides = partial(settings_of, config.element)
+    overrides = settings_finder(config.element)
     places = asyncio.run(_look(config.readers, config.folder, overrides))
     wanted = [place for place in places if name in place.seids]
     return _only(target, wanted, places, RENAME_HINT)
