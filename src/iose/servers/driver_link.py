@@ -6,8 +6,9 @@ first is acknowledged; each acknowledgement therefore goes out at once.
 """
 
 import asyncio
-import os
+import errno
 import socket
+import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -20,11 +21,14 @@ from iose.transport.errors import (
     NoReaderError,
     TransportTimeoutError,
 )
+from iose.transport.link import reason
 from iose.wire.errors import DecodeError
 
 RECEIVE_SIZE: Final = 65_536
 # Linux alone has it; elsewhere an APDU takes some 40 ms longer
 QUICK_ACKNOWLEDGEMENT: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+# struct linger: on, no time; a closed connection does not keep the driver off its port for a minute
+LEAVE_NOTHING: Final = struct.pack("ii", 1, 0)
 NO_DRIVER_HINT: Final = (
     "install Debian's vsmartcard-vpcd and start the service, 'systemctl start pcscd': the driver "
     "listens only while pcscd runs; --port names another port"
@@ -95,9 +99,9 @@ class DriverLink:
                 await self._connect()
         except TimeoutError:
             raise self._taken() from None
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise NoReaderError(
-                self.name, f"no driver listens there: {_reason(error)}", hint=NO_DRIVER_HINT
+                self.name, f"no driver listens there: {reason(error)}", hint=NO_DRIVER_HINT
             ) from error
         try:
             async with asyncio.timeout(self._times.greeting_s):
@@ -170,6 +174,10 @@ class DriverLink:
             link.setblocking(False)  # noqa: FBT003  # how sockets are told
             try:
                 await loop.sock_connect(link, address)
+                if link.getsockname() == link.getpeername():
+                    # the port is one that the kernel gives out, and it gave us the driver's own
+                    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LEAVE_NOTHING)
+                    raise OSError(errno.ECONNREFUSED, "we met ourselves")
             except OSError as error:
                 fault = error
                 continue
@@ -199,14 +207,8 @@ class DriverLink:
         return self._socket
 
     def _gone(self, error: OSError) -> CardRemovedError:
-        message = f"the driver is gone: {_reason(error)}"
+        message = f"the driver is gone: {reason(error)}"
         return CardRemovedError(self.name, message, hint=NO_DRIVER_HINT)
 
     def _taken(self) -> CardBusyError:
         return CardBusyError(self.name, "the driver does not take the card", hint=TAKEN_HINT)
-
-
-def _reason(error: OSError) -> str:
-    """Return the system's words; the loop has others, with the address once more."""
-    number = error.errno or 0
-    return os.strerror(number) if number > 0 else error.strerror or str(error)

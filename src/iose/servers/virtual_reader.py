@@ -306,6 +306,7 @@ class Exposure:
             answer = await self._card.answer(await link.next_message())
             if answer is not None:
                 await link.send(answer)
+            await asyncio.sleep(0)  # what is there already is read without waiting: others, too
 
     async def _take_out(self) -> None:
         link, self._link = self._link, None

@@ -33,6 +33,7 @@ SELECT_DOMAIN = "00A4040008A00000015100000000"
 DOMAIN = "6F108408A000000151000000A5049F6501FF"
 SELECT_APPLET = "00A4040006010203040500"
 VERIFY_PIN = "002000000430303030"
+FLOOD = 1_000
 QUICK = DriverTimes(connect_s=1.0, greeting_s=0.2, message_s=0.3)
 
 
@@ -184,10 +185,32 @@ async def test_nothing_that_listens_is_told_with_the_next_step():
         assert not element.has_power
 
 
-async def test_a_host_without_an_address_is_told():
-    exposure = Exposure("7", "", Element().connect, DriverAddress("host.invalid", 35_963), T0)
+@pytest.mark.parametrize("host", ["host.invalid", "two..dots", "h" * 70 + ".example"])
+async def test_a_host_without_an_address_is_told(host: str):
+    exposure = Exposure("7", "", Element().connect, DriverAddress(host, 35_963), T0)
     with pytest.raises(NoReaderError):
         await exposure.start()
+
+
+async def test_a_connection_from_the_drivers_port_to_itself_is_none_and_leaves_it_free(monkeypatch):
+    class Unlucky(socket.socket):
+        """A socket that the kernel gives the port which it is to connect to."""
+
+        def connect(self, address: tuple[str, int]) -> None:
+            self.bind(address)
+            super().connect(address)
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = free.getsockname()
+    monkeypatch.setattr(socket, "socket", Unlucky)
+    link = DriverLink(DriverAddress(*address), QUICK)
+    with pytest.raises(NoReaderError, match="refused"):
+        await link.open()
+    link.close()
+    monkeypatch.undo()
+    with socket.socket() as driver:
+        driver.bind(address)
 
 
 async def test_a_slot_with_another_card_in_it_is_told():
@@ -353,6 +376,28 @@ async def test_many_messages_at_once_are_carried_out_in_order():
         for _ in range(3):
             assert await card.hear() == b"\x90\x00"
             assert b"key1.com" in await card.hear()
+
+
+@pytest.mark.parametrize("order", [Order.POWER_OFF, Order.ATR])
+async def test_a_driver_that_floods_leaves_others_their_turns(order: Order):
+    async with exposed() as (driver, _, _):
+        card = await driver.card()
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        counting = asyncio.create_task(others())
+        for _ in range(FLOOD):
+            card.say(order)
+        card.say(bytes.fromhex(SELECT_APPLET))
+        while await card.hear() != b"\x90\x00":
+            pass
+        counting.cancel()
+        assert turns >= FLOOD
 
 
 async def test_a_driver_that_never_reads_is_left():
