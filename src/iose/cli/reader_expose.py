@@ -6,6 +6,7 @@ import os
 import signal
 from contextlib import AbstractAsyncContextManager, suppress
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Annotated, Any, Final
 
 import typer
@@ -32,6 +33,11 @@ LOOK_S: Final = 1.0
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # as Debian configures the driver: the names that pcscd makes of its two readers
 READERS: Final = {DEFAULT_PORT: "Virtual PCD 00 00", DEFAULT_PORT + 1: "Virtual PCD 00 01"}
+
+IN_CLEAR: Final = "commands, PINs included, go over the network in clear, and to whoever answers"
+IN_CLEAR_HINT: Final = (
+    "end this, and go through a tunnel, without --host: ssh -L {port}:127.0.0.1:{port} {host}"
+)
 
 
 class CardProtocol(StrEnum):
@@ -74,6 +80,8 @@ def expose(  # noqa: PLR0913  # options of a command
     given: dict[str, object] = {"element": target, "host": host, "port": port}
     owner = 0 if detach else os.getpid()
     request = ExposeRequest.from_arguments({**given, "protocol": protocol.value, "owner": owner})
+    if not _is_this_machine(host):
+        warn(IN_CLEAR, IN_CLEAR_HINT.format(host=host, port=port))
     path = NodeConfig(data=str(data or "")).folder
     local = find_local(path, target, folder_passphrase(path).read)
     if detach:
@@ -122,6 +130,13 @@ async def _keep(
                     await stopping.wait()
             status, previous = await tell(), status
             _show_change(previous, status)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _show(status: Result, request: ExposeRequest, *, as_json: bool) -> None:

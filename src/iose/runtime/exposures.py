@@ -272,9 +272,9 @@ class Exposures:
             return
         try:
             number = os.pidfd_open(owner)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise ConfigurationError(
-                f"process {owner} cannot be seen from the node: {error.strerror}",
+                f"process {owner} cannot be seen from the node",
                 hint="let it be exposed on its own: --detach",
             ) from error
         held.stack.callback(os.close, number)

@@ -140,6 +140,20 @@ def test_an_option_that_makes_no_sense_is_wrong_usage(world, options):
     assert world.requests == []
 
 
+@pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::7", "reader.example"])
+def test_another_machine_is_sent_commands_in_clear_which_is_told(world, capsys, host):
+    assert run(["reader", "expose", "key1.com", "--detach", "--host", host]) == 0
+    told = capsys.readouterr().err
+    assert "in clear" in told
+    assert f"ssh -L 35963:127.0.0.1:35963 {host}" in told
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost", "LocalHost"])
+def test_nothing_is_told_of_a_driver_on_this_machine(world, capsys, host):
+    assert run(["reader", "expose", "key1.com", "--detach", "--host", host]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_json_is_one_line_with_the_name_of_the_reader(world, capsys):
     assert run(["reader", "expose", "key1.com", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {

@@ -204,9 +204,10 @@ async def test_an_exposure_withdrawn_does_not_mind_its_owner_any_more(house: Hou
     assert house.holder() is not None
 
 
-async def test_an_owner_nobody_can_see_is_refused(house: House):
+@pytest.mark.parametrize("owner", [NOBODY, -1, 2**64], ids=["unused", "negative", "too long"])
+async def test_an_owner_nobody_can_see_is_refused(house: House, owner: int):
     with pytest.raises(ConfigurationError, match="cannot be seen") as caught:
-        await house.expose(owner=NOBODY)
+        await house.expose(owner=owner)
     assert "--detach" in (caught.value.hint or "")
     assert house.holder() is None
 
