@@ -161,7 +161,8 @@ class Board(Device):
         return self._last
 
     def hear_damage(self) -> bytes:
-        return frame(CRC)
+        self._last = frame(CRC)  # what was said last is repeated, not the answer before
+        return self._last
 
     def _carry(self, command: bytes) -> bytes:
         """Return an answer that fits a frame; the controller keeps what does not."""

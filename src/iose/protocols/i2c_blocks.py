@@ -20,6 +20,7 @@ from iose.protocols.i2c_frames import (
     BLOCK_IS_NOT_INFORMATION,
     BLOCK_MORE,
     BLOCK_SEQUENCE,
+    ERROR_BITS,
     HEADER_SIZE,
     INF_LIMIT,
     RECEIVE_KIND,
@@ -115,8 +116,9 @@ class BlockProtocol:
             frame = I2cFrame.decode(data)
             if frame.pcb == request | SUPERVISORY_ANSWER:
                 return frame.inf
-            raise wrong_kind(frame)
-        raise I2cPeerError(I2cFault.BAD_CRC, "every answer has a wrong CRC")
+            if not _is_receive(frame):
+                raise wrong_kind(frame)
+        raise I2cPeerError(I2cFault.BAD_CRC, "a request or its answer is always damaged")
 
     def _send(self, link: FrameLink, command: bytes) -> Frames:
         """Send a command; returns the first block of its answer.
@@ -159,12 +161,15 @@ class BlockProtocol:
             frame = I2cFrame.decode(data)
             if frame.pcb & SUPERVISORY_KIND == SUPERVISORY_KIND:
                 said = self._answer_to(frame)
-            elif frame.pcb & BLOCK_IS_NOT_INFORMATION:
-                if self._takes(frame, block):
-                    return frame
+            elif _is_receive(frame):
                 repeats += 1
                 fault = I2cFault.REFUSED
-                said = block
+                if _wants(frame, block):
+                    said = block
+                elif block.pcb & BLOCK_MORE and not _is_complaint_of(frame, said):
+                    return frame
+                elif said is block:  # it is there, and may have been carried out: never again
+                    said = self._complaint(ReceiveError.OTHER)
             elif bool(frame.pcb & BLOCK_SEQUENCE) == bool(self._expected):
                 self._expected ^= 1
                 return frame
@@ -173,11 +178,6 @@ class BlockProtocol:
                 fault = I2cFault.MALFORMED
                 said = self._complaint(ReceiveError.OTHER)
         raise I2cPeerError(fault, _GIVEN_UP[fault])
-
-    def _takes(self, answer: I2cFrame, block: I2cFrame) -> bool:
-        """Return whether an R-block asks for what follows ``block``."""
-        next_wanted = RECEIVE_SEQUENCE if self._sequence else 0
-        return bool(block.pcb & BLOCK_MORE) and answer.pcb == RECEIVE_KIND | next_wanted
 
     def _answer_to(self, request: I2cFrame) -> I2cFrame:
         if request.pcb not in _REQUESTS or len(request.inf) != 1:
@@ -194,6 +194,23 @@ class BlockProtocol:
     def _complaint(self, error: ReceiveError) -> I2cFrame:
         number = RECEIVE_SEQUENCE if self._expected else 0
         return I2cFrame(Nad.HOST, RECEIVE_KIND | number | error)
+
+
+def _is_receive(frame: I2cFrame) -> bool:
+    return frame.pcb & SUPERVISORY_KIND == RECEIVE_KIND
+
+
+def _wants(answer: I2cFrame, block: I2cFrame) -> bool:
+    """Return whether an R-block asks for ``block``, or ``block`` is an R-block of ours."""
+    if _is_receive(block):
+        return True
+    return bool(answer.pcb & RECEIVE_SEQUENCE) == bool(block.pcb & BLOCK_SEQUENCE)
+
+
+def _is_complaint_of(answer: I2cFrame, said: I2cFrame) -> bool:
+    """Return whether an R-block says that our answer to an S-block arrived damaged."""
+    is_answer = said.pcb & SUPERVISORY_KIND == SUPERVISORY_KIND
+    return is_answer and bool(answer.pcb & ERROR_BITS)
 
 
 _GIVEN_UP: Final = {

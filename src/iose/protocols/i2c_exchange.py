@@ -205,25 +205,30 @@ class FrameProtocol:
 
     def _ask(self, question: I2cFrame, expected: tuple[int, ...], deadline: float) -> Exchange:
         link = FrameLink(self._transfer_size, deadline)
-        for _ in range(RETRIES + 1):
-            yield from link.send(question)
-            frame = yield from self._answer(link)
+        said = question
+        repeats = complaints = 0
+        while repeats <= RETRIES and complaints <= RETRIES:
+            yield from link.send(said)
+            data = yield from link.receive()
+            if not has_valid_crc(data):
+                complaints += 1
+                said = I2cFrame(Nad.HOST, Pcb.ERROR_CRC)
+                continue
+            frame = I2cFrame.decode(data)
             if frame.pcb in expected:
                 return frame.inf
             if not frame.is_error:
                 raise wrong_kind(frame)
             if frame.pcb != Pcb.ERROR_CRC:
                 raise _refusal(frame)
-        raise I2cPeerError(I2cFault.BAD_CRC, "the device gets every command with a wrong CRC")
+            repeats += 1  # of what was said last: what has an answer is not carried out again
+        raise I2cPeerError(I2cFault.BAD_CRC, _DAMAGED[complaints > RETRIES])
 
-    def _answer(self, link: FrameLink) -> Frames:
-        for attempt in range(RETRIES + 1):
-            if attempt:
-                yield from link.send(I2cFrame(Nad.HOST, Pcb.ERROR_CRC))
-            data = yield from link.receive()
-            if has_valid_crc(data):
-                return I2cFrame.decode(data)
-        raise I2cPeerError(I2cFault.BAD_CRC, "every answer has a wrong CRC")
+
+_DAMAGED: Final = {
+    True: "every answer has a wrong CRC",
+    False: "the device gets every frame with a wrong CRC",
+}
 
 
 def wrong_kind(frame: I2cFrame) -> I2cPeerError:

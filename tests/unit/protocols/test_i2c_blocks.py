@@ -74,7 +74,18 @@ def test_a_soft_reset_is_repeated_when_its_answer_is_damaged():
     assert caught.value.fault is I2cFault.BAD_CRC
 
 
-@pytest.mark.parametrize("pcb", [0xCF, 0xE0, 0x00, 0x82])
+@pytest.mark.parametrize("pcb", [0x81, 0x82, 0x91])
+@pytest.mark.parametrize(("request_pcb", "name"), [(0xCF, "power_on"), (0xC0, "probe")])
+def test_a_request_that_arrived_damaged_is_sent_again(request_pcb, name, pcb):
+    lost = [says(host(request_pcb)), *hears(device(pcb))]
+    good = [says(host(request_pcb)), *hears(device(request_pcb | 0x20))]
+    assert follow(getattr(BlockProtocol(512), name)(10.0), lost, lost, good) == b""
+    with pytest.raises(I2cPeerError) as caught:
+        follow(getattr(BlockProtocol(512), name)(10.0), lost, lost, lost)
+    assert caught.value.fault is I2cFault.BAD_CRC
+
+
+@pytest.mark.parametrize("pcb", [0xCF, 0xE0, 0x00, 0x40])
 def test_another_answer_to_a_soft_reset_is_a_failure(pcb):
     with pytest.raises(I2cPeerError) as caught:
         follow(BlockProtocol(512).power_on(10.0), says(host(0xCF)), hears(device(pcb)))
@@ -154,6 +165,43 @@ def test_a_link_of_a_chain_is_sent_again_too():
     script = [link, *hears(device(0x81)), link, *hears(device(0x90))]
     last = [says(host(0x40, b"e")), *hears(device(0x00, OK))]
     assert Rig(size=4).exchange(script, last, command=b"abcde") == OK
+
+
+@pytest.mark.parametrize("pcb", [0x90, 0x91, 0x92])
+def test_a_command_that_a_device_has_is_never_sent_again(pcb):
+    """It asks for the next block, so it has this one: what comes of it is asked for."""
+    has = hears(device(pcb))
+    assert Rig().exchange(FIRST, has, says(host(0x82)), hears(device(0x00, OK))) == OK
+    Rig().refused(I2cFault.REFUSED, FIRST, has, [says(host(0x82)), *has] * 2)
+
+
+def test_a_complaint_that_arrived_damaged_is_sent_again_and_never_the_command():
+    bad = [*FIRST, *hears(damaged(device(0x00, OK)))]
+    lost = [says(host(0x81)), *hears(device(0x91))]
+    assert Rig().exchange(bad, lost, lost, says(host(0x81)), hears(device(0x00, OK))) == OK
+    Rig().refused(I2cFault.REFUSED, bad, lost, lost, lost)
+
+
+@pytest.mark.parametrize("pcb", [0x90, 0x91, 0x92])
+def test_a_link_that_a_device_has_is_taken_whatever_else_it_complains_of(pcb):
+    script = [says(host(0x20, b"abcd")), *hears(damaged(device(0x90)))]
+    script += [says(host(0x81)), *hears(device(pcb)), says(host(0x40, b"e"))]
+    assert Rig(size=4).exchange(script, hears(device(0x00, OK)), command=b"abcde") == OK
+
+
+@pytest.mark.parametrize(("size", "first"), [(254, 0x00), (4, 0x20)])
+def test_an_answer_to_a_request_that_arrived_damaged_is_sent_again(size, first):
+    grant = says(host(0xE3, b"\x05"))
+    script = [says(host(first, COMMAND[:size])), *hears(device(0xC3, b"\x05"))]
+    script += [grant, *hears(device(0x91)), grant]
+    if first:
+        script += [*hears(device(0x90)), says(host(0x40, COMMAND[size:]))]
+    assert Rig(size).exchange(script, hears(device(0x00, OK))) == OK
+
+
+def test_an_acknowledgement_that_arrived_damaged_is_sent_again():
+    script = [*hears(device(0x20, b"abcd")), says(host(0x90)), *hears(device(0x91))]
+    assert Rig().exchange(FIRST, script, says(host(0x90)), hears(device(0x40, OK))) == b"abcd" + OK
 
 
 def test_a_block_of_the_wrong_number_is_complained_of():

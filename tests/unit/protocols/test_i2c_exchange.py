@@ -112,8 +112,19 @@ def test_a_command_that_arrived_damaged_is_sent_again():
 
 
 def test_damage_on_both_ways_is_counted_apart():
-    bad = [*hears(damaged(ANSWER)), says(COMPLAINT)]
-    assert exchange(says(ASKED), bad, bad, hears(REPEAT), says(ASKED), bad, hears(ANSWER)) == OK
+    repeat, bad = [says(ASKED), *hears(REPEAT)], hears(damaged(ANSWER))
+    lost = [says(COMPLAINT), *bad] * 2
+    assert (
+        exchange(repeat * 2, says(ASKED), bad, says(COMPLAINT), bad, says(COMPLAINT), hears(ANSWER))
+        == OK
+    )
+    refused(I2cFault.BAD_CRC, repeat * 2, says(ASKED), bad, lost)
+
+
+def test_a_complaint_that_arrived_damaged_is_sent_again_and_never_the_command():
+    bad, lost = hears(damaged(ANSWER)), [says(COMPLAINT), *hears(REPEAT)]
+    assert exchange(says(ASKED), bad, lost, lost, says(COMPLAINT), hears(ANSWER)) == OK
+    refused(I2cFault.BAD_CRC, says(ASKED), bad, lost, lost, lost)
 
 
 @pytest.mark.parametrize("pcb", [0x81, 0x82, 0x9A])
