@@ -174,12 +174,13 @@ class DriverLink:
             link.setblocking(False)  # noqa: FBT003  # how sockets are told
             try:
                 await loop.sock_connect(link, address)
-                if link.getsockname() == link.getpeername():
-                    # the port is one that the kernel gives out, and it gave us the driver's own
-                    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LEAVE_NOTHING)
-                    raise OSError(errno.ECONNREFUSED, "we met ourselves")
             except OSError as error:
                 fault = error
+                continue
+            if link.getsockname() == link.getpeername():
+                # the port is one that the kernel gives out, and it gave us the driver's own
+                link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LEAVE_NOTHING)
+                fault = OSError(errno.ECONNREFUSED, "we met ourselves")
                 continue
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # a machine may vanish
