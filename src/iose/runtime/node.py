@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
@@ -46,6 +45,8 @@ from iose.runtime.process import run_child
 from iose.runtime.readers.banks import make_bank
 from iose.runtime.readers.inventory import Gone, ReaderInventory
 from iose.runtime.routing import (
+    Complaints,
+    ElementSource,
     NameClaim,
     front_config,
     name_owners,
@@ -60,22 +61,10 @@ from iose.servers.racs.elements import RacsElement
 from iose.servers.routes import ElementRoute, RoutingTable, start_sequence
 from iose.servers.tls_front import TlsFront
 from iose.transport.bank import SlotState
-from iose.transport.base import Reader
 from iose.transport.element_host import ElementHostLink
 from iose.transport.errors import TransportError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.node")
-
-
-class ElementSource(Protocol):
-    """An element host, or all readers: elements and the ways to them."""
-
-    @property
-    def elements(self) -> tuple[ElementInfo, ...]:
-        """What there is now."""
-
-    def reader(self, seid: str) -> Reader:
-        """Return the reader of one element."""
 
 
 class Node:
@@ -94,6 +83,7 @@ class Node:
         self._holders = ElementHolders()
         self._names: NameBook | None = None
         self._owners: dict[str, str] = {}
+        self._complaints = Complaints()
         self._administration: Administration | None = None
         self._folder = Path()
         self._readers = ReaderInventory(
@@ -171,7 +161,7 @@ class Node:
         return {}
 
     async def _start_front(self, listeners: list[socket.socket]) -> None:
-        routes, default = without_clashes(self._routes(None), self._config.front.default_sen)
+        routes, default = self._clean_routes(None)
         config = replace(front_config(self._config), default_sen=default)
         self._front = TlsFront(config, routes, self._holders)
         await self._front.start(listeners)
@@ -200,7 +190,11 @@ class Node:
         }
         racs = None if self._administration is None else self._administration.snapshot()
         shown = asdict(front.snapshot())
-        shown |= {"hosts": self._host_states(), "holders": holders, "administration": racs}
+        shown |= {
+            "hosts": [link.is_up for link in self._links],
+            "holders": holders,
+            "administration": racs,
+        }
         states = (SlotState.EMPTY.value, SlotState.ABSENT.value)
         readers = [one for one in self._readers.view() if one["state"] not in states]
         return {**shown, "not_served": self._not_served(front.table), "readers": readers}
@@ -232,8 +226,8 @@ class Node:
         self._apply(front)
 
     def _apply(self, front: TlsFront) -> None:
-        routes = self._routes(front.table)
-        front.reload(*without_clashes(routes, self._config.front.default_sen))
+        self._complaints.begin()
+        front.reload(*self._clean_routes(front.table))
         if self._administration is not None:
             self._administration.refresh(self._racs_elements())
         self._exposures.look()
@@ -289,11 +283,16 @@ class Node:
             await self._administration.note("RELOAD")
         return {}
 
+    def _clean_routes(self, table: RoutingTable | None) -> tuple[list[ElementRoute], str | None]:
+        """Return routes and default that can be served, whatever elements do to each other."""
+        default = self._config.front.default_sen
+        return without_clashes(self._routes(table), default, self._complaints)
+
     def _strict_routes(self, table: RoutingTable) -> tuple[list[ElementRoute], str | None]:
         """Return routes and default for a front that refuses clashes; a card may be out."""
         routes, default = self._routes(table), self._config.front.default_sen
         if self._config.readers:
-            default = without_clashes(routes, default)[1]
+            default = without_clashes(routes, default, self._complaints)[1]
         return routes, default
 
     def _routes(self, current: RoutingTable | None) -> list[ElementRoute]:
@@ -310,7 +309,7 @@ class Node:
         said = {alias.lower() for one in self._config.element.values() for alias in one.aliases}
         weak = {one.seid for one in claims if one.is_weak} - given.keys()
         former = {route.sen.lower(): route.seid for route in current.routes} if current else {}
-        return share_names(named, more, former, weak=weak, said=said)
+        return share_names(named, more, former, weak=weak, said=said, complaints=self._complaints)
 
     def _claims(self) -> Iterator[NameClaim]:
         for source, info in self._elements():
@@ -402,9 +401,6 @@ class Node:
     def _has_name(self, seid: str, sen: str) -> bool:
         """Return whether a name that an element has for its own is no other's."""
         return self._owners.get(sen.lower(), seid) == seid
-
-    def _host_states(self) -> list[bool]:
-        return [link.is_up for link in self._links]
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ left out here, since none of them may keep the others away.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import structlog
 
@@ -14,6 +15,7 @@ from iose.protocols.host_frames import ElementInfo
 from iose.runtime.config import ElementSettings, FrontSettings, NodeConfig
 from iose.servers.routes import ElementRoute
 from iose.servers.tls_front import FrontConfig
+from iose.transport.base import Reader
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.node")
 
@@ -23,6 +25,36 @@ def front_config(config: NodeConfig) -> FrontConfig:
     names = (item.name for item in fields(FrontSettings) if item.name != "listen")
     given = {name: value for name in names if (value := getattr(config.front, name)) is not None}
     return FrontConfig(listen=config.listen, **given)
+
+
+class ElementSource(Protocol):
+    """An element host, or all readers: elements and the ways to them."""
+
+    @property
+    def elements(self) -> tuple[ElementInfo, ...]:
+        """What there is now."""
+
+    def reader(self, seid: str) -> Reader:
+        """Return the reader of one element."""
+
+
+class Complaints:
+    """What is wrong with names: in the log once while it lasts, however often one looks."""
+
+    def __init__(self) -> None:
+        self._former: set[tuple[str, ...]] = set()
+        self._now: set[tuple[str, ...]] = set()
+
+    def begin(self) -> None:
+        """Look anew: what is not told of again is over."""
+        self._former, self._now = self._now, set()
+
+    def tell(self, event: str, **said: str) -> None:
+        """Say that something is wrong."""
+        complaint = (event, *said.values())
+        if complaint not in self._former | self._now:
+            log.error(event, **said)
+        self._now.add(complaint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +111,7 @@ def share_names(
     *,
     weak: Collection[str],
     said: Collection[str],
+    complaints: Complaints,
 ) -> list[ElementRoute]:
     """Return one route for each name; who has a name keeps it.
 
@@ -93,6 +126,7 @@ def share_names(
         former: Who has each name, in lower case.
         weak: SEIDs of elements whose names are their own saying.
         said: Every alias in the configuration, in lower case, whether its element is there or not.
+        complaints: Told of what is left out.
     """
     named = tuple(named)
     aliases = {alias.lower(): route.seid for route in named for alias in route.aliases}
@@ -107,14 +141,14 @@ def share_names(
         if seid in weak and name in said and former.get(name) != seid:
             is_kept_for_others = name not in map(str.lower, route.aliases)
         if name in routes or is_kept_for_others:
-            log.error("element.repeated_name", seid=seid, sen=route.sen)
+            complaints.tell("element.repeated_name", seid=seid, sen=route.sen)
             continue
         routes[name] = route
     return list(routes.values())
 
 
 def without_clashes(
-    routes: list[ElementRoute], default_sen: str | None
+    routes: list[ElementRoute], default_sen: str | None, complaints: Complaints
 ) -> tuple[list[ElementRoute], str | None]:
     """Return routes and default that can be served: an element must not keep the others away.
 
@@ -129,9 +163,9 @@ def without_clashes(
             if owners.setdefault(alias.lower(), route.seid) == route.seid:
                 aliases.append(alias)
             else:
-                log.error("element.repeated_name", seid=route.seid, sen=alias)
+                complaints.tell("element.repeated_name", seid=route.seid, sen=alias)
         kept.append(replace(route, aliases=tuple(aliases)))
     if default_sen is not None and default_sen.lower() not in owners:
-        log.error("element.default_absent", sen=default_sen)
+        complaints.tell("element.default_absent", sen=default_sen)
         default_sen = None
     return kept, default_sen

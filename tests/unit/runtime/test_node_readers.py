@@ -318,6 +318,34 @@ def test_what_the_operator_calls_an_element_goes_before_what_a_card_calls_itself
     run(lambda: NodeRig(tmp_path, bank(), element={"sim-2": {"sen": "bank.com"}}), scenario)
 
 
+def test_a_reader_that_flaps_repeats_no_complaint_of_others(tmp_path):
+    async def scenario(rig: NodeRig) -> None:
+        bank = rig.banks["bank1"]
+        slot = bank.slots[1]
+
+        def complaints() -> list[tuple[str, str]]:
+            shown = ("element.repeated_name", "element.default_absent")
+            return [(one["event"], one["sen"]) for one in rig.events if one["event"] in shown]
+
+        expected = [("element.repeated_name", "soft.com"), ("element.default_absent", "out.com")]
+        assert complaints() == expected
+        for _ in range(3):
+            bank.put(empty("2"))
+            await rig.until_served()
+            bank.put(slot)
+            await rig.until_served("sim-2")
+        assert complaints() == expected
+        bank.put(empty("1"))
+        await rig.until(lambda: len(rig.node._readers.elements) == 1)
+        bank.put(filled("1", "soft.com"))
+        await rig.until(lambda: len(rig.node._readers.elements) == 2)
+        assert complaints() == [*expected, expected[0]]
+
+    bank = lambda: ScriptedBank(filled("1", "soft.com"), filled("2", "key2.com"))  # noqa: E731
+    front = {"listen": [], "default_sen": "out.com"}
+    run(lambda: NodeRig(tmp_path, bank(), front=front), scenario)
+
+
 def test_a_card_does_not_become_the_alias_of_another_element(tmp_path):
     async def scenario(rig: NodeRig) -> None:
         assert rig.node._front.table.find("bank.com").seid == "se-a"
