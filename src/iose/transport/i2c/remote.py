@@ -11,6 +11,7 @@ One request, one answer, in turn; integers are big-endian.
 Nothing is encrypted and nobody is asked for a name: a TCP bus belongs on a loopback address.
 """
 
+import select
 import socket
 import time
 from contextlib import suppress
@@ -20,7 +21,8 @@ from typing import Final
 from iose.transport.errors import NoReaderError, TransportError
 from iose.transport.i2c.lines import RESET_HELD_S, NotAcknowledgedError, ResetPin
 
-TRANSFER_S: Final = 1.0  # as adapters of Linux wait
+TRANSFER_S: Final = 1.0  # as adapters of Linux wait; for all of an answer
+LEAST_S: Final = 1e-6  # 0 would be no wait at all, and another error
 FIELD_SIZE: Final = 2
 PROGRAM_HINT: Final = "is the program of the bus running?"
 
@@ -63,6 +65,9 @@ class RemoteLines:
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except (OSError, ValueError, OverflowError) as error:
             raise NoReaderError(path, f"cannot connect: {error}", hint=PROGRAM_HINT) from error
+        self._deadline = 0.0
+        self._unread = select.poll()
+        self._unread.register(self._socket, select.POLLIN)
 
     def write(self, address: int, data: bytes) -> None:
         """Do one write transfer.
@@ -104,7 +109,11 @@ class RemoteLines:
         head = (
             bytes((kind,)) + number.to_bytes(FIELD_SIZE, "big") + size.to_bytes(FIELD_SIZE, "big")
         )
+        if self._unread.poll(0) and self._receive(1):
+            raise TransportError(self._path, "the program of the bus speaks unasked")
+        self._deadline = time.monotonic() + TRANSFER_S
         try:
+            self._socket.settimeout(TRANSFER_S)
             self._socket.sendall(head + data)
         except OSError as error:
             raise self._gone(error) from error
@@ -120,6 +129,7 @@ class RemoteLines:
         data = b""
         while len(data) < size:
             try:
+                self._socket.settimeout(max(LEAST_S, self._deadline - time.monotonic()))
                 some = self._socket.recv(size - len(data))
             except OSError as error:
                 raise self._gone(error) from error

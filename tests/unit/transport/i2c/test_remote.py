@@ -3,6 +3,9 @@
 
 import socket
 import threading
+import time
+from contextlib import suppress
+from itertools import chain
 
 import pytest
 
@@ -28,7 +31,7 @@ class Program:
 
     def _serve(self):
         connection, _ = self._listener.accept()
-        with connection:
+        with connection, suppress(OSError):
             for size, answer in self._answers:
                 heard = connection.recv(size, socket.MSG_WAITALL)
                 self.heard += heard
@@ -46,8 +49,8 @@ def start(request, tmp_path):
         listener.bind(str(tmp_path / "bus") if request.param == "unix" else ("127.0.0.1", 0))
         listener.listen()
 
-        def serve(*answers):
-            programs.append(Program(listener, answers))
+        def serve(*answers, then=()):
+            programs.append(Program(listener, chain(answers, then)))
             if request.param == "unix":
                 return programs[-1], RemoteLines(f"unix:{tmp_path / 'bus'}")
             return programs[-1], RemoteLines(f"tcp:127.0.0.1:{listener.getsockname()[1]}")
@@ -90,6 +93,28 @@ def test_a_program_that_says_nothing_is_given_up(start, monkeypatch):
     _, lines = start((5, b""))
     with pytest.raises(NoReaderError, match="the bus is gone"):
         lines.read(4, 1)
+    lines.close()
+
+
+def test_a_program_that_says_a_byte_now_and_then_is_given_up_too(start, monkeypatch):
+    def drip():
+        for _ in range(200):
+            time.sleep(0.05)
+            yield 0, b"\0"
+
+    monkeypatch.setattr(remote, "TRANSFER_S", 0.2)
+    _, lines = start((5, b"\0"), then=drip())
+    with pytest.raises(NoReaderError, match="the bus is gone"):
+        lines.read(4, 100)
+    lines.close()
+
+
+def test_what_a_program_says_unasked_is_no_answer_to_what_is_asked_next(start):
+    _, lines = start((5, b"\0\xa5\0\0\0"), (5, b"\0\xc1"))
+    assert lines.read(4, 1) == b"\xa5"
+    with pytest.raises(TransportError, match="unasked") as caught:
+        lines.read(4, 1)
+    assert type(caught.value) is TransportError
     lines.close()
 
 
