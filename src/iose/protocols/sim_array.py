@@ -44,7 +44,7 @@ RUN_MARK: Final = "*"
 RUN_LONGEST: Final = 0xFF
 RUN_SHORTEST: Final = 4  # as long as what is written for it, in bytes, and a half
 SLOTS_PER_DIGIT: Final = 4
-_PREFIX: Final = re.compile(r"[0-9]{3}[^0-9A-Fa-f*]")
+_STATUS: Final = re.compile(r"[0-9].{3}")
 _PIECE: Final = re.compile(r"\*([0-9A-Fa-f]{2})([0-9A-Fa-f]{2})|((?:[0-9A-Fa-f]{2})+)")
 _BOARD: Final = re.compile(r"([0-9]{1,5}):([0-9]{1,5}):([0-9A-Fa-f]*):([0-9A-Za-z]*)")
 
@@ -105,18 +105,15 @@ def encode_exchange(slot: int, command: bytes) -> str:
 
 
 def decode_reply(line: bytes) -> SimReply:
-    """Return the reply in a line: three digits and a blank, then hex, runs spelt out.
+    """Return the reply in a line: a status of four characters, then hex, runs spelt out.
 
-    The first digit is 0 where the command was obeyed.
+    The first character is 0 where the command was obeyed; the others may be anything.
 
     Raises:
-        DecodeError: No such prefix, no hex, or more of it than a card can answer.
+        DecodeError: No such status, no hex, or more of it than a card can answer.
     """
-    text = _decode_text(line)
-    if _PREFIX.match(text) is None:
-        raise DecodeError("expected three digits and a blank before the answer")
-    rest = text[PREFIX_SIZE:].strip(" ")
-    if not text.startswith(SUCCESS[0]):
+    is_ok, rest = _cut_status(line)
+    if not is_ok:
         return SimReply(is_ok=False, text=rest[:TEXT_LIMIT])
     return SimReply(is_ok=True, payload=_spell_out(rest))
 
@@ -144,12 +141,9 @@ def decode_content(line: bytes) -> tuple[SimBoard, ...]:
     Raises:
         DecodeError: It is no success, or a board is not what is described, or a slot comes twice.
     """
-    text = _decode_text(line)
-    if _PREFIX.match(text) is None and text[PREFIX_SIZE - 1 : PREFIX_SIZE] != ".":
-        raise DecodeError("expected three digits before the contents")
-    if not text.startswith(SUCCESS[0]):
+    is_ok, rest = _cut_status(line)
+    if not is_ok:
         raise DecodeError("the array does not tell its contents")
-    rest = text[PREFIX_SIZE:].strip(" ")
     boards = tuple(_decode_board(entry) for entry in rest.split(".")) if rest else ()
     slots = [slot for board in boards for slot in range(board.first, _end(board))]
     if len(slots) != len(set(slots)):
@@ -167,6 +161,13 @@ def encode_content(boards: tuple[SimBoard, ...]) -> str:
         bitmap = "".join(f"{int(bits[start : start + SLOTS_PER_DIGIT], 2):X}" for start in starts)
         entries.append(f"{board.first}:{len(board.cards)}:{bitmap}:{board.has_changed:d}")
     return SUCCESS + ".".join(entries)
+
+
+def _cut_status(line: bytes) -> tuple[bool, str]:
+    text = _decode_text(line)
+    if _STATUS.match(text) is None:
+        raise DecodeError("expected a status of four characters, a digit first")
+    return text.startswith(SUCCESS[0]), text[PREFIX_SIZE:].strip(" ")
 
 
 def _decode_board(entry: str) -> SimBoard:

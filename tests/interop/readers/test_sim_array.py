@@ -27,7 +27,7 @@ FAULTS = [
     ("partial", {}, TransportTimeoutError, "no answer"),
     ("partial", {"close": True}, CardRemovedError, "closed the connection"),
     ("garbage", {}, TransportError, "printable"),
-    ("crc", {}, TransportError, "three digits"),
+    ("crc", {}, TransportError, "refused a command"),
     ("refuse", {}, TransportError, "refused a command: the card does not answer"),
     ("bomb", {}, TransportError, "longer than"),
     ("long", {}, TransportError, "longer than"),

@@ -63,6 +63,10 @@ def test_a_command_without_a_form_in_t0_is_refused(command):
         (b"012 *05AB6100", "ABABABABAB6100"),
         (b"000 9f*03009000", "9F0000009000"),
         (b"000:9000 ", "9000"),
+        (b"00009000", "9000"),
+        (b"0ok 9000", "9000"),
+        (b"000*05AB", "05AB"),
+        (b"000**05AB", "ABABABABAB"),
     ],
 )
 def test_a_success_holds_hex_and_runs(line, payload):
@@ -71,6 +75,7 @@ def test_a_success_holds_hex_and_runs(line, payload):
 
 def test_a_refusal_keeps_some_of_its_words():
     assert decode_reply(b"105 no card") == SimReply(is_ok=False, text="no card")
+    assert decode_reply(b"9000") == SimReply(is_ok=False)
     assert len(decode_reply(b"105 " + b"x" * 1000).text) == 80
 
 
@@ -79,10 +84,11 @@ def test_a_refusal_keeps_some_of_its_words():
     [
         b"",
         b"0",
-        b"9000",
-        b"00009000",
-        b"000*05AB",
+        b"000",
+        b"105",
         b"abc 9000",
+        b"ERROR",
+        b"0000900",
         b"000 900",
         b"000 90 00",
         b"000 9G",

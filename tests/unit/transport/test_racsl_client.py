@@ -80,8 +80,9 @@ def test_a_line_nobody_asked_for_is_no_answer():
     async def work(board, reader):
         board.answers.append(b"OK\r\n9000\r\n")
         connection = await reader.connect()
-        with pytest.raises(TransportError, match="not asked"):
+        with pytest.raises(TransportError, match="not asked") as caught:
             await connection.transmit(SELECT)
+        assert type(caught.value) is TransportError
 
     assert run(work).said == ["on"]
 
@@ -124,22 +125,22 @@ def test_nobody_at_the_address_is_no_reader():
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "match"),
     [
-        b"ERROR\r\n",
-        b"ERROR No Command!\r\n",
-        b"what?\r\n",
-        b"OK\r\n",
-        b"90\r\n",
-        b"\xff\r\n",
-        b"9" * 150_000,
+        (b"ERROR\r\n", "refused the command"),
+        (b"ERROR No Command!\r\n", "refused the command"),
+        (b"what?\r\n", "APDU in hex"),
+        (b"OK\r\n", "no status word"),
+        (b"90\r\n", "no status word"),
+        (b"\xff\r\n", "printable"),
+        (b"9" * 150_000, "longer than"),
     ],
 )
-def test_an_answer_that_is_none_closes_the_session(answer):
+def test_an_answer_that_is_none_closes_the_session(answer, match):
     async def work(board, reader):
         connection = await reader.connect()
         board.answers.append(answer)
-        with pytest.raises(TransportError) as caught:
+        with pytest.raises(TransportError, match=match) as caught:
             await connection.transmit(SELECT)
         assert type(caught.value) is TransportError
         with pytest.raises(CardRemovedError, match="closed"):
