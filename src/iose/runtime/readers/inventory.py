@@ -222,7 +222,8 @@ class ReaderInventory:
         banks, self._banks = self._banks, []
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:  # an element that is being looked into is powered off first
+            await asyncio.wait(self._tasks, timeout=STOP_S)
         await asyncio.gather(*(running.stop() for running in banks))
         if self._next_look is not None:
             self._next_look.cancel()
@@ -302,6 +303,8 @@ class ReaderInventory:
             asyncio.get_running_loop().call_later(BUSY_S, self._probe_again, place, visit)
         except (IoseError, TimeoutError) as error:
             log.warning("reader.probe_failed", reader=place.reader.name, error=str(error))
+        except Exception:  # the top of a look: the element is as published, and others go on
+            log.exception("reader.fault", reader=place.reader.name)
         finally:
             place.probe = None
             place.is_tried = place.visit == visit

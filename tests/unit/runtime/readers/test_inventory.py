@@ -2,7 +2,7 @@
 """Elements behind readers, as they come, go, clash, hang and are called otherwise."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 import pytest
@@ -342,6 +342,43 @@ async def test_an_element_held_elsewhere_is_looked_into_when_it_is_free(monkeypa
         await rig.until(lambda: bank.element("1").power == ["on", "off"])
         assert len(rig.logged("reader.probe_failed")) == 1
         assert rig.row("1")["health"]["failures"] == 0
+
+
+async def test_a_reader_with_a_bug_is_served_all_the_same_and_the_log_says_so():
+    bank = ScriptedBank(filled("1", "key1.com"))
+    bank.reader("1").faults.append(ValueError("a bug"))
+    async with Rig(bank) as rig:
+        assert rig.sens == ["key1.com"]
+        assert rig.logged("reader.fault")
+        assert rig.holders.lock("sim-1").holder is None
+
+
+async def test_an_element_that_does_not_let_itself_be_powered_off_holds_up_no_end(monkeypatch):
+    monkeypatch.setattr(module, "START_WAIT_S", 0.01)
+    monkeypatch.setattr(module, "STOP_S", 0.05)
+    bank = ScriptedBank(filled("1", "key1.com"))
+    reader, gate, stuck = bank.reader("1"), asyncio.Event(), asyncio.Event()
+    connect = reader.connect
+
+    async def connect_to_stuck():
+        connection = await connect()
+
+        async def close():
+            stuck.set()
+            while not gate.is_set():
+                with suppress(asyncio.CancelledError):
+                    await gate.wait()
+
+        connection.close = close
+        return connection
+
+    reader.connect = connect_to_stuck
+    async with Rig(bank) as rig:
+        await asyncio.wait_for(stuck.wait(), PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            await rig.inventory.stop()
+        assert bank.events == ["start", "stop"]
+        gate.set()
 
 
 async def test_an_element_in_use_is_not_looked_into():
