@@ -4,7 +4,7 @@
 ``config`` calls it once the tables have been read; whether anything is plugged in is not looked at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +32,7 @@ I2C_ADDRESSES: Final = range(3, 120)  # the others are reserved, I2C-bus specifi
 LINE_LIMIT: Final = 1023  # more than any GPIO chip has
 TRANSFERS: Final = range(8, 8193)  # the largest that i2c-dev takes
 SLOTS: Final = range(1, 65_536)  # iose-server.md §8.3: 100 times the board plus the position
+I2C_CHUNK_LIMIT: Final = 245  # iose-server.md §8.4: an APDU in one frame
 BAUDS: Final = range(300, 4_000_001)
 
 
@@ -42,6 +43,7 @@ def check_readers(readers: Sequence[ReaderSettings]) -> None:
         ConfigurationError: A value makes no sense, or two tables have one name.
     """
     names: dict[str, int] = {}
+    wires: dict[tuple[str, ...], int] = {}
     for number, one in enumerate(readers, 1):
         where = f"readers[{number}]"
         _check_common(one, where)
@@ -52,6 +54,13 @@ def check_readers(readers: Sequence[ReaderSettings]) -> None:
                 f"readers[{other}] and {where} are both called {one.label!r}",
                 hint="give one of them another 'name', or take it out if it is there twice",
             )
+        for what in _wires(one):
+            other = wires.setdefault(what, number)
+            if other != number:
+                raise ConfigurationError(
+                    f"readers[{other}] and {where} both use {' '.join(what)}",
+                    hint="a session of one would disturb those of the other",
+                )
 
 
 def check_overrides(name: str, element: "ElementSettings") -> None:
@@ -101,17 +110,32 @@ def _check_type(one: ReaderSettings, where: str) -> None:
             if len(set(one.slots)) != len(one.slots):
                 _refuse(f"{where}.slots", "names a slot twice")
         case I2cSettings():
-            _check_given(f"{where}.bus", one.bus)
-            _check_range(f"{where}.address", one.address, I2C_ADDRESSES)
-            _check_range(f"{where}.reset_line", one.reset_line, range(LINE_LIMIT + 1))
-            _check_range(f"{where}.transfer_size", one.transfer_size, TRANSFERS)
-            _check_sen(f"{where}.sen", one.sen)
+            _check_i2c(one, where)
         case SerialSettings():
             _check_given(f"{where}.device", one.device)
             _check_range(f"{where}.baud", one.baud, BAUDS)
             _check_sen(f"{where}.sen", one.sen)
         case _:
             pass  # nothing of its own
+
+
+def _check_i2c(one: I2cSettings, where: str) -> None:
+    _check_given(f"{where}.bus", one.bus)
+    _check_range(f"{where}.address", one.address, I2C_ADDRESSES)
+    _check_range(f"{where}.reset_line", one.reset_line, range(LINE_LIMIT + 1))
+    _check_range(f"{where}.transfer_size", one.transfer_size, TRANSFERS)
+    _check_sen(f"{where}.sen", one.sen)
+    if one.flavour == "iose" and (one.chunk_size or 0) > I2C_CHUNK_LIMIT:
+        _refuse(f"{where}.chunk_size", f"is at most {I2C_CHUNK_LIMIT} for flavour 'iose'")
+
+
+def _wires(one: ReaderSettings) -> Iterator[tuple[str, ...]]:
+    """Yield what a device has for itself: its address on a bus, its reset line."""
+    if isinstance(one, I2cSettings):
+        yield "address", str(one.address), "of", one.bus
+        if one.reset_chip:
+            is_file = one.bus.startswith("/")  # a program numbers its lines itself
+            yield "line", str(one.reset_line), "of", one.reset_chip if is_file else one.bus
 
 
 def _check_address(path: str, address: str) -> None:

@@ -194,6 +194,7 @@ def test_a_wrong_type_or_key_is_named_with_what_was_meant(table, message, hint):
         ({**I2C, "flavour": "t0"}, "'readers[1].flavour' must be one of 'iose', 't1'"),
         ({**I2C, "transfer_size": 7}, "'readers[1].transfer_size' must be between 8 and 8192"),
         ({**I2C, "reset_line": -1}, "'readers[1].reset_line' must be between 0 and"),
+        ({**I2C, "chunk_size": 246}, "'readers[1].chunk_size' is at most 245 for flavour 'iose'"),
         ({**I2C, "sen": "a b"}, "'readers[1].sen': the name 'a b' is not a host name"),
         ({**SERIAL, "device": ""}, "'readers[1].device' is missing"),
         ({**SERIAL, "baud": 0}, "'readers[1].baud' must be between 300 and"),
@@ -209,6 +210,43 @@ def test_two_tables_of_one_name_are_refused(first):
     error = refusal(first, {"type": "pcsc"}, first)
     assert "readers[1] and readers[3] are both called" in str(error)
     assert "name" in error.hint
+
+
+PINNED = {**I2C, "reset_chip": "/dev/gpiochip0", "reset_line": 4}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "what"),
+    [
+        (I2C, {}, "address 72 of /dev/i2c-1"),
+        (PINNED, {"address": 71}, "line 4 of /dev/gpiochip0"),
+        ({**PINNED, "bus": "unix:/a"}, {"address": 71, "reset_chip": "x"}, "line 4 of unix:/a"),
+    ],
+)
+def test_two_tables_of_one_device_or_one_reset_line_are_refused(one, other, what):
+    error = refusal({**one, "name": "a"}, SIM, {**one, **other, "name": "b"})
+    assert f"readers[1] and readers[3] both use {what}" in str(error)
+    assert "disturb" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (I2C, {"bus": "/dev/i2c-2"}),
+        (I2C, {"address": 71}),
+        (PINNED, {"address": 71, "reset_line": 5}),
+        (PINNED, {"address": 71, "reset_chip": "/dev/gpiochip1"}),
+        ({**PINNED, "bus": "unix:/a"}, {"bus": "unix:/b"}),
+    ],
+)
+def test_devices_of_their_own_share_a_bus_or_a_chip(one, other):
+    tables = [one, {**one, **other}]
+    assert len(read_config({"readers": tables}).readers) == 2
+
+
+@pytest.mark.parametrize(("flavour", "size"), [("iose", 245), ("t1", 246), ("t1", 65535)])
+def test_parts_in_blocks_take_long_commands_and_boards_what_fits_a_frame(flavour, size):
+    assert read_config({"readers": [{**I2C, "flavour": flavour, "chunk_size": size}]})
 
 
 def test_a_name_of_its_own_makes_two_ways_to_one_kind():
