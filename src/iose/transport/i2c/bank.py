@@ -125,7 +125,7 @@ class I2cBank:
         self._changed = _ignore
         reader, self._reader = self._reader, None
         if reader is not None:
-            reader.is_over = True
+            await reader.end()
         bus, self._bus = self._bus, None
         if bus is not None:
             await release_bus(bus)

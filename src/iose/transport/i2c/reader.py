@@ -3,6 +3,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +15,7 @@ from iose.transport.errors import (
     NoReaderError,
     TransportError,
 )
-from iose.transport.i2c.device import RESET_ANSWER_S, I2cDevice
+from iose.transport.i2c.device import CLOSE_S, RESET_ANSWER_S, I2cDevice
 from iose.transport.stack import transmit_batch
 
 DEFAULT_LIMITS: Final = ApduLimits()
@@ -87,6 +88,17 @@ class I2cReader:
             except TransportError as error:
                 self.failed(error)
                 raise
+
+    async def end(self) -> None:
+        """Be no longer used: a session in progress is over, its element powered off; never raises.
+
+        One in the middle of a command is waited for, for a while.
+        """
+        self.is_over = True
+        if self.is_held:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S), self.lock:
+                    await self.device.power_off()
 
 
 class I2cConnection:

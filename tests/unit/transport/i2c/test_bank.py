@@ -18,7 +18,7 @@ from iose.transport.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from iose.transport.i2c import I2cBank, device
+from iose.transport.i2c import I2cBank, device, reader
 from tests.support.i2c_bus import BOARD, PART, DeviceLines
 
 pytestmark = pytest.mark.anyio
@@ -393,6 +393,32 @@ async def test_a_bank_that_is_stopped_ends_the_session(wired):
         await connection.close()
         assert watched.changes == []
         await (await other.connect()).close()
+
+
+@pytest.mark.parametrize("pin", [{}, PINNED], ids=["soft", "line"])
+async def test_a_bank_that_is_stopped_powers_off_the_element_of_a_session(wired, pin):
+    lines = wired(DeviceLines(a4=BOARD))
+    async with started(**pin) as watched:
+        connection = await watched.connect()
+        assert (await connection.transmit(PING)).status == 0x9000
+        restarts = lines.chips[4].restarts
+    assert lines.chips[4].restarts == restarts + 1
+    assert not lines.is_open
+    await connection.close()
+
+
+async def test_a_bank_is_stopped_in_the_middle_of_a_command(wired, monkeypatch):
+    lines = wired(DeviceLines(a4=BOARD))
+    monkeypatch.setattr(reader, "CLOSE_S", 0.05)
+    async with started(apdu_s=NEVER_S) as watched:
+        connection = await watched.connect()
+        lines.faults.give({"fault": "silence"})
+        task = asyncio.ensure_future(connection.transmit(PING))
+        await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(NoReaderError, match="no longer used"):
+            await task
+    await connection.close()
 
 
 async def test_a_stuck_device_leaves_the_bus_to_the_others(wired):
