@@ -16,6 +16,7 @@ from iose.wire.errors import IoseError, LocalProtocolError
 
 QUEUE_LIMIT: Final = 64  # waiters of one element; each costs a socket and up to 80 KiB
 QUEUE_LIMIT_PER_SOURCE: Final = 32  # one address cannot fill a queue alone
+LOCKS_KEPT: Final = 16_384  # twice a large node's; another node may list ever new SEIDs
 
 
 class QueueFullError(IoseError):
@@ -70,6 +71,11 @@ class ElementLock:
     def waiting(self) -> int:
         """How many wait."""
         return self._count
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anybody holds the element or waits for it."""
+        return self.holder is not None or self._count > 0
 
     def waiters(self) -> list[Claim]:
         """Return who waits, by source, in each source's order."""
@@ -190,13 +196,15 @@ class ElementHolders:
 
     @property
     def locks(self) -> Mapping[str, ElementLock]:
-        """Every lock made so far."""
+        """Every lock that is used, and others."""
         return self._locks
 
     def lock(self, seid: str) -> ElementLock:
         """Return the lock of one element."""
         lock = self._locks.get(seid)
         if lock is None:
+            if len(self._locks) >= LOCKS_KEPT:
+                self._locks = {name: one for name, one in self._locks.items() if one.is_used}
             lock = self._locks[seid] = ElementLock(
                 seid, size=self._queue_limit, per_source=self._queue_limit_per_source
             )

@@ -5,6 +5,7 @@ import asyncio
 
 import pytest
 
+from iose.servers import holders as module
 from iose.servers.holders import Claim, ElementHolders, QueueFullError
 from iose.wire.errors import LocalProtocolError
 
@@ -182,3 +183,14 @@ async def test_a_claim_may_say_how_its_session_is_made_to_leave():
     assert one == Claim("tls", 1, "a", 0.0)
     one.evict()
     assert left == [1]
+
+
+async def test_elements_that_come_under_ever_new_names_leave_no_locks_behind(monkeypatch):
+    monkeypatch.setattr(module, "LOCKS_KEPT", 3)
+    holders = ElementHolders()
+    held = holders.lock("held")
+    await held.acquire(claim(1))
+    for number in range(10):
+        holders.lock(str(number))
+    assert len(holders.locks) <= 3
+    assert holders.lock("held") is held
