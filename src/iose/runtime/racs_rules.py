@@ -13,6 +13,9 @@ from iose.servers.racs.policy import AccessPolicy, Rule, RuleError
 
 PSK_SIZES: Final = range(16, 65)
 PSK_FILE_LIMIT: Final = 1024
+PSK_HINT: Final = (
+    f"write {PSK_SIZES[0]} to {PSK_SIZES[-1]} bytes in hex, as openssl rand -hex 32, mode 0600"
+)
 
 
 def check_rules(racs: RacsSettings) -> None:
@@ -27,7 +30,7 @@ def check_rules(racs: RacsSettings) -> None:
         except RuleError as error:
             raise ConfigurationError(
                 f"racs.rules, number {number}: {error}", hint=error.hint
-            ) from (error)
+            ) from error
 
 
 def access_policy(racs: RacsSettings) -> AccessPolicy:
@@ -78,11 +81,12 @@ def read_psk(path: Path) -> bytes:
             )
         with path.open(encoding="ascii") as file:
             psk = bytes.fromhex(file.read(PSK_FILE_LIMIT))
-    except (OSError, ValueError):
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {error.strerror}", hint=PSK_HINT
+        ) from error
+    except ValueError:
         psk = b""
     if len(psk) not in PSK_SIZES:
-        raise ConfigurationError(
-            f"{path} cannot be read, or holds no key",
-            hint=f"write {PSK_SIZES[0]} to {PSK_SIZES[-1]} bytes in hex, as openssl rand -hex 32",
-        )
+        raise ConfigurationError(f"{path} holds no key", hint=PSK_HINT)
     return psk

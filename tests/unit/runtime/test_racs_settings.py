@@ -106,7 +106,7 @@ def test_what_is_no_key_is_refused_and_not_shown(tmp_path: Path, text: str):
     with pytest.raises(ConfigurationError, match="holds no key") as caught:
         credentials(path)
     assert not text or text not in str(caught.value)
-    with pytest.raises(ConfigurationError, match="holds no key"):
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
         credentials(tmp_path / "absent")
 
 
