@@ -84,12 +84,20 @@ class I2cBus:
         Raises:
             TransportError: There is no bus, or no such line.
         """
+        failures: list[TransportError] = []
 
         def pull(lines: Lines) -> bytes:
-            lines.pulse(pin)
+            try:
+                lines.pulse(pin)
+            except TransportError as error:
+                if error.reader != pin.chip:
+                    raise
+                failures.append(error)  # the bus stays open, and with it the lines of others
             return b""
 
         await self._do(pull)
+        if failures:
+            raise failures[0]
 
     async def stop(self) -> None:
         """End the thread and close the bus; never raises."""

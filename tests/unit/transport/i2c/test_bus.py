@@ -118,6 +118,19 @@ async def test_a_bus_that_is_stopped_says_so(wired):
         await shared.read(4, 1)
 
 
+@pytest.mark.parametrize(("reader", "is_open"), [("/dev/gpiochip0", True), ("/dev/i2c-77", False)])
+async def test_a_line_that_is_none_leaves_the_lines_of_others_alone(wired, bus, reader, is_open):
+    lines = wired(DeviceLines(a4=BOARD))
+
+    def broken(pin):
+        raise TransportError(reader, "no line 99")
+
+    lines.pulse = broken
+    with pytest.raises(TransportError, match="no line 99"):
+        await bus.pulse(ResetPin("/dev/gpiochip0", 99))
+    assert lines.is_open is is_open
+
+
 async def test_an_error_of_the_bus_reaches_who_asked(wired, bus):
     lines = wired(DeviceLines(a4=BOARD))
 
