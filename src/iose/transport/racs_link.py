@@ -50,6 +50,10 @@ _NOT_SENT: Final = "the server closed the session; nothing more was sent"
 _CERTIFICATE_ALERTS: Final = ("certificate", "unknown ca", "access denied")
 _REFUSED_HINT: Final = "is the node running, and is this its RACS port?"
 _CHAIN_HINT: Final = "take ca.pem from that node: --pki DIR"
+_FOLDER_HINT: Final = (
+    "give the folder that 'iose pki user' made, which you may read: --pki DIR, or 'pki' of its "
+    "table [[readers]]"
+)
 _VERIFY_HINTS: Final = {  # by OpenSSL's numbers
     10: "the node's certificate is out of date: on the node, iose pki renew",
     62: "--server-name gives a name that the node's certificate holds",
@@ -351,9 +355,7 @@ def _load(path: Path, load: Callable[[], object]) -> None:
             str(path), "not a certificate in PEM with a key that fits and has no passphrase"
         ) from None
     except OSError as error:
-        raise NoReaderError(
-            str(path), error.strerror or str(error), hint="give the folder: --pki DIR"
-        ) from None
+        raise NoReaderError(str(path), error.strerror or str(error), hint=_FOLDER_HINT) from None
 
 
 def _keep_alive(connection: socket.socket) -> None:

@@ -205,6 +205,20 @@ def test_without_a_node_an_element_that_has_no_applet_is_looked_into_once(
     assert bank.looks == 1
 
 
+def test_certificates_that_are_not_there_are_looked_for_where_the_table_says(
+    tmp_path: Path, capsys
+):
+    file = tmp_path / "node.toml"
+    file.write_text(
+        f'data = "{tmp_path}"\n[[readers]]\ntype = "racs"\naddress = "127.0.0.1:1"\npki = "none"\n'
+    )
+    assert run(["reader", "list", "--config", str(file)]) == 0
+    problem = capsys.readouterr().out.splitlines()[-1]
+    structlog.reset_defaults()
+    assert f"{tmp_path / 'none' / 'ca.pem'}: No such file" in problem
+    assert "'pki' of its table [[readers]]" in problem
+
+
 def test_a_configuration_that_cannot_be_read_is_told(tmp_path: Path, capsys):
     assert run(["reader", "list", "--config", str(tmp_path / "none.toml")]) == 1
     assert "cannot be read" in capsys.readouterr().err
