@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.node import LoggedNode, configured_node, until
 from tests.support.peers import require_peer
-from tests.support.running_node import PROGRAM, RunningNode, iose, running_node, until
+from tests.support.running_node import PROGRAM, iose
 from tests.support.virtual_card import VPCD_PORT, VirtualService, has_card, virtual_reader
 
 pytestmark = [
@@ -25,6 +26,7 @@ pytestmark = [
 ]  # the machine has one service: files take turns
 
 PORT = str(VPCD_PORT)
+QUEUE_WAIT_S = 2.0
 RESET_TLS = "00D8000000"
 ANSWER = re.compile(r"Received \(SW1=0x(..), SW2=0x(..)\)(?::\n((?:(?:[0-9A-F]{2} )+.*\n)+))?")
 HEX_LINE = re.compile(r"((?:[0-9A-F]{2} )+)")
@@ -41,10 +43,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualService
 
 
 @pytest.fixture(scope="module")
-def node(
-    service: VirtualService, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningNode]:
-    with running_node(tmp_path_factory.mktemp("node") / "data") as running:
+def node(service: VirtualService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedNode]:
+    folder = tmp_path_factory.mktemp("node")
+    with configured_node(folder, 2, front={"queue_wait_s": QUEUE_WAIT_S}) as running:
         yield running
 
 
@@ -52,26 +53,28 @@ def reader(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return iose("reader", *arguments, "--data", str(data))
 
 
-def exposures(data: Path) -> list[dict[str, Any]]:
-    return json.loads(reader(data, "list", "--json").stdout)["exposed"]
+def exposures(node: LoggedNode) -> list[dict[str, Any]]:
+    return node.ask("reader.list")["exposed"]
 
 
-def holder(node: RunningNode, sen: str = "key1.com") -> dict[str, Any] | None:
+def holder(node: LoggedNode, sen: str = "key1.com") -> dict[str, Any] | None:
     """Return what 'iose node status' says of who holds an element."""
-    elements = node.status()["elements"]
-    return next(one["holder"] for one in elements if one["sen"] == sen)
+    return node.element_status(sen)["holder"]
+
+
+def expose(node: LoggedNode, sen: str = "key1.com", protocol: str = "T=0") -> None:
+    """Ask the node as the command does, without its start."""
+    node.ask("reader.expose", {"element": sen, "port": VPCD_PORT, "protocol": protocol})
+    until(has_card)
 
 
 @contextmanager
-def detached(node: RunningNode, protocol: str = "T=0", sen: str = "key1.com") -> Iterator[None]:
-    options = ("--detach", "--port", PORT, "--protocol", protocol)
-    done = reader(node.data, "expose", sen, *options)
-    assert done.returncode == 0, done.stderr
+def detached(node: LoggedNode, protocol: str = "T=0") -> Iterator[None]:
+    expose(node, protocol=protocol)
     try:
-        until(has_card)
         yield
     finally:
-        reader(node.data, "withdraw", sen)
+        node.request("reader.withdraw", {"element": "key1.com"})  # it may have ended already
         until(lambda: not has_card())
 
 
@@ -115,11 +118,11 @@ def send(*commands: str) -> list[str]:
 
 
 @pytest.mark.parametrize("protocol", ATRS)
-def test_opensc_and_pcsc_scan_find_the_name_of_the_element(node: RunningNode, protocol: str):
+def test_opensc_and_pcsc_scan_find_the_name_of_the_element(node: LoggedNode, protocol: str):
     with detached(node, protocol):
         assert opensc("--atr").strip().upper() == ATRS[protocol].replace(" ", ":")
         scanned = subprocess.run(
-            [require_peer("pcsc_scan"), "-n", "-t", "2"],
+            [require_peer("pcsc_scan"), "-n", "-t", "1"],
             capture_output=True,
             text=True,
             timeout=30,
@@ -131,7 +134,7 @@ def test_opensc_and_pcsc_scan_find_the_name_of_the_element(node: RunningNode, pr
 
 
 @pytest.mark.parametrize("protocol", ATRS)
-def test_opensc_sends_commands_and_fetches_answers(node: RunningNode, protocol: str):
+def test_opensc_sends_commands_and_fetches_answers(node: LoggedNode, protocol: str):
     with detached(node, protocol):
         applet, reset, domain, empty = send(
             "00A404000601020304050000",
@@ -139,7 +142,7 @@ def test_opensc_sends_commands_and_fetches_answers(node: RunningNode, protocol: 
             "00A4040008A00000015100000000",
             "00C0000010",
         )
-        (exposure,) = exposures(node.data)
+        (exposure,) = exposures(node)
     assert (applet, reset) == ("9000", "9000")
     assert domain == "6F108408A000000151000000A5049F6501FF9000"
     assert len(empty) == 4
@@ -147,8 +150,8 @@ def test_opensc_sends_commands_and_fetches_answers(node: RunningNode, protocol: 
     assert exposure["apdus"] >= (5 if protocol == "T=0" else 4)
 
 
-def test_an_exposed_element_is_held_and_served_again_when_withdrawn(node: RunningNode):
-    uri = f"{node.ready['elements'][0]['uri']}??00"
+def test_an_exposed_element_is_held_and_served_again_when_withdrawn(node: LoggedNode):
+    uri = f"{node.uri('key1.com')}??00"
     with detached(node):
         held = holder(node)
         assert held is not None
@@ -159,24 +162,24 @@ def test_an_exposed_element_is_held_and_served_again_when_withdrawn(node: Runnin
         with subprocess.Popen(
             [*PROGRAM, "call", uri], stdout=subprocess.PIPE, text=True
         ) as waiting:
-            until(lambda: node.status()["elements"][0]["waiting"])
-            done = reader(node.data, "withdraw", "key1.com", "--json")
+            until(lambda: node.element_status("key1.com")["waiting"])
+            done = node.ask("reader.withdraw", {"element": "key1.com"})
             answer, _ = waiting.communicate(timeout=10)
         assert waiting.returncode == 0
         assert "keystore" in answer.lower()
-        assert json.loads(done.stdout)["withdrawn"]["connected"] is True
+        assert done["withdrawn"]["connected"] is True
     assert holder(node) is None
-    assert exposures(node.data) == []
+    assert exposures(node) == []
 
 
-def test_another_element_is_served_meanwhile(node: RunningNode):
+def test_another_element_is_served_meanwhile(node: LoggedNode):
     with detached(node):
-        done = iose("call", f"{node.ready['elements'][1]['uri']}??00")
+        done = iose("call", f"{node.uri('key2.com')}??00")
     assert done.returncode == 0, done.stderr
 
 
 def test_a_card_that_is_taken_out_and_put_in_again_has_forgotten_what_was_selected(
-    node: RunningNode,
+    node: LoggedNode,
 ):
     with detached(node, "T=1"):
         _, recognition = send("00A4040008A00000015100000000", "80CA006600")
@@ -186,24 +189,24 @@ def test_a_card_that_is_taken_out_and_put_in_again_has_forgotten_what_was_select
     assert forgotten in ("6D00", "6E00")
 
 
-def test_ctrl_c_takes_the_card_out(node: RunningNode):
-    with in_foreground(node.data) as command:
-        assert len(exposures(node.data)) == 1
+def test_ctrl_c_takes_the_card_out(node: LoggedNode):
+    with in_foreground(node.folder) as command:
+        assert len(exposures(node)) == 1
         command.send_signal(signal.SIGINT)
         assert command.wait(10) == 0
-    assert exposures(node.data) == []
+    assert exposures(node) == []
 
 
-def test_a_command_that_is_killed_leaves_nothing_exposed(node: RunningNode):
-    with in_foreground(node.data) as command:
+def test_a_command_that_is_killed_leaves_nothing_exposed(node: LoggedNode):
+    with in_foreground(node.folder) as command:
         command.kill()
-        until(lambda: not exposures(node.data))
+        until(lambda: not exposures(node))
     assert holder(node) is None
 
 
-def test_a_command_whose_element_is_withdrawn_elsewhere_says_so(node: RunningNode):
-    with in_foreground(node.data) as command:
-        assert reader(node.data, "withdraw", "key1.com").returncode == 0
+def test_a_command_whose_element_is_withdrawn_elsewhere_says_so(node: LoggedNode):
+    with in_foreground(node.folder) as command:
+        assert reader(node.folder, "withdraw", "key1.com").returncode == 0
         assert command.wait(10) == 1
 
 
@@ -221,41 +224,42 @@ def test_an_element_is_exposed_without_a_node(service: VirtualService, tmp_path:
 
 
 def test_a_service_that_is_killed_and_started_again_finds_the_card_in_its_reader(
-    node: RunningNode, service: VirtualService
+    node: LoggedNode, service: VirtualService
 ):
     with detached(node):
         assert send(RESET_TLS) == ["9000"]
         service.kill()
-        until(lambda: not exposures(node.data)[0]["connected"])
-        (exposure,) = exposures(node.data)
+        until(lambda: not exposures(node)[0]["connected"])
+        (exposure,) = exposures(node)
         assert "systemctl start pcscd" in exposure["hint"]
         assert holder(node) is not None
         service.start()
         until(has_card)
         assert send(RESET_TLS) == ["9000"]
-        assert exposures(node.data)[0]["fault"] == ""
+        assert exposures(node)[0]["fault"] == ""
 
 
-def test_a_port_without_a_driver_and_a_reader_with_a_card_are_told(node: RunningNode):
-    wrong = reader(node.data, "expose", "key1.com", "--detach", "--port", "1")
+def test_a_port_without_a_driver_and_a_reader_with_a_card_are_told(node: LoggedNode):
+    wrong = reader(node.folder, "expose", "key1.com", "--detach", "--port", "1")
     assert wrong.returncode == 1
     assert "no driver listens" in wrong.stderr
     assert "vsmartcard-vpcd" in wrong.stderr
     with detached(node):
-        taken = reader(node.data, "expose", "key2.com", "--detach", "--port", PORT)
-        again = reader(node.data, "expose", "key1.com", "--detach", "--port", PORT)
+        taken = reader(node.folder, "expose", "key2.com", "--detach", "--port", PORT)
+        again = reader(node.folder, "expose", "key1.com", "--detach", "--port", PORT)
     assert taken.returncode == 1
     assert "does not take the card" in taken.stderr
     assert "exposed already" in again.stderr
     assert holder(node, "key2.com") is None
 
 
-def test_two_elements_are_in_the_two_readers_of_a_driver(node: RunningNode):
+def test_two_elements_are_in_the_two_readers_of_a_driver(node: LoggedNode):
     second = str(VPCD_PORT + 1)
     with detached(node):
-        done = reader(node.data, "expose", "key2.com", "--detach", "--port", second)
+        done = reader(node.folder, "expose", "key2.com", "--detach", "--port", second)
         assert done.returncode == 0, done.stderr
+        assert holder(node, "key2.com") is not None
         until(lambda: has_card("Virtual PCD 00 01"))
         atr = opensc("--reader", "1", "--atr")
         assert bytes.fromhex(atr.replace(":", ""))[2:] == b"key2.com"
-        assert reader(node.data, "withdraw", "key2.com").returncode == 0
+        assert reader(node.folder, "withdraw", "key2.com").returncode == 0

@@ -4,15 +4,13 @@
 The array is a twin, the driver vsmartcard's, the service pcscd, the program OpenSC's.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.interop.pcsc.test_expose import PORT, exposures, opensc, reader, send
-from tests.support.node import LoggedNode, configured_node
-from tests.support.running_node import until
+from tests.interop.pcsc.test_expose import expose, exposures, opensc, send
+from tests.support.node import LoggedNode, configured_node, until
 from tests.support.twin import Twin, twin
 from tests.support.virtual_card import VirtualService, has_card, virtual_reader
 
@@ -47,32 +45,27 @@ def node(service: VirtualService, array: Twin, tmp_path: Path) -> Iterator[Logge
 
 
 def states(node: LoggedNode) -> list[str]:
-    return [
-        one["state"] for one in json.loads(reader(node.folder, "list", "--json").stdout)["readers"]
-    ]
+    return [one["state"] for one in node.ask("reader.list")["readers"]]
 
 
 @pytest.mark.parametrize("protocol", ["T=0", "T=1"])
 def test_a_card_of_an_array_is_a_card_of_pcsc(node: LoggedNode, protocol: str):
-    options = ("--detach", "--port", PORT, "--protocol", protocol)
-    done = reader(node.folder, "expose", "key701.com", *options)
-    assert done.returncode == 0, done.stderr
-    until(has_card)
+    expose(node, "key701.com", protocol)
     assert b"key701.com" in bytes.fromhex(opensc("--atr").replace(":", ""))
     reset, selected = send(RESET_TLS, WITH_DATA)
     assert (reset, selected[-4:]) == ("9000", "9000")
-    assert reader(node.folder, "withdraw", "key701.com").returncode == 0
+    node.ask("reader.withdraw", {"element": "key701.com"})
+    until(lambda: not has_card())
 
 
 def test_a_card_taken_out_of_the_array_leaves_the_virtual_reader_until_it_is_back(
     node: LoggedNode, array: Twin
 ):
-    assert reader(node.folder, "expose", "key701.com", "--detach", "--port", PORT).returncode == 0
-    until(has_card)
+    expose(node, "key701.com")
     array.order(remove=701)
     until(lambda: not has_card())
-    assert exposures(node.folder)[0]["fault"]
+    assert exposures(node)[0]["fault"]
     array.order(insert=701)
     until(has_card)
     assert send(RESET_TLS) == ["9000"]
-    assert exposures(node.folder)[0]["fault"] == ""
+    assert exposures(node)[0]["fault"] == ""

@@ -4,16 +4,15 @@
 Between the two are vsmartcard's driver and pcscd; TLS ends in the element of the first.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.interop.pcsc.test_expose import PORT, reader
-from tests.support.node import LoggedNode, configured_node
+from tests.interop.pcsc.test_expose import expose
+from tests.support.node import LoggedNode, configured_node, until
 from tests.support.pcsc import require_pyscard
-from tests.support.running_node import RunningNode, iose, running_node, until
+from tests.support.running_node import iose
 from tests.support.virtual_card import VirtualService, virtual_reader
 
 pytestmark = [
@@ -32,8 +31,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualService
 @pytest.fixture(scope="module")
 def owner(
     service: VirtualService, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningNode]:
-    with running_node(tmp_path_factory.mktemp("node") / "data") as running:
+) -> Iterator[LoggedNode]:
+    with configured_node(tmp_path_factory.mktemp("node"), 2) as running:
         yield running
 
 
@@ -45,24 +44,20 @@ def user(service: VirtualService, tmp_path: Path) -> Iterator[LoggedNode]:
 
 
 def ready(node: LoggedNode) -> list[str]:
-    listed = json.loads(reader(node.folder, "list", "--json").stdout)["readers"]
-    return [one["sen"] for one in listed if one["state"] == "ready"]
+    return [one["sen"] for one in node.ask("reader.list")["readers"] if one["state"] == "ready"]
 
 
-@pytest.mark.parametrize(("protocol", "index"), [("T=0", 0), ("T=1", 1)])
+@pytest.mark.parametrize(("protocol", "sen"), [("T=0", "key1.com"), ("T=1", "key2.com")])
 def test_an_exposed_element_is_served_by_another_node(
-    owner: RunningNode, user: LoggedNode, protocol: str, index: int
+    owner: LoggedNode, user: LoggedNode, protocol: str, sen: str
 ):
-    sen = owner.ready["elements"][index]["sen"]
-    options = ("--detach", "--port", PORT, "--protocol", protocol)
-    done = reader(owner.data, "expose", sen, *options)
-    assert done.returncode == 0, done.stderr
+    expose(owner, sen, protocol)
     try:
         until(lambda: ready(user) == [sen])
-        uri = f"keyS://{sen}:{owner.psk(index)}@{user.front}/"
+        uri = f"keyS://{sen}:{owner[sen].psk.hex()}@{user.front}/"
         for query in ("?00", "g00", "p00"):
             answered = iose("call", f"{uri}?{query}")
             assert answered.returncode == 0, answered.stderr
     finally:
-        reader(owner.data, "withdraw", sen)
+        owner.ask("reader.withdraw", {"element": sen})
     until(lambda: ready(user) == [])
