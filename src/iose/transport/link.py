@@ -71,6 +71,13 @@ class ElementLink(Protocol):
         """End the link at once; whoever waits on it gets a ``TransportError``."""
 
 
+class SessionEnd(Protocol):
+    """Told once that a session is over."""
+
+    def __call__(self, error: TransportError | None, *, is_off: bool) -> None:
+        """Take note of what went wrong, if anything, and whether the element is off."""
+
+
 class LinkReader:
     """One element behind links of one kind.
 
@@ -79,6 +86,7 @@ class LinkReader:
         make_link: Makes the link of a session.
         apdu_s: Longest wait for an answer, in seconds.
         on_failure: Told what went wrong in a session, or before it began.
+        on_left: Told that a session ended without the element's being powered off.
         limits: What the element takes at a time.
     """
 
@@ -89,15 +97,20 @@ class LinkReader:
         *,
         apdu_s: float,
         on_failure: Callable[[TransportError], None] = lambda _: None,
+        on_left: Callable[[], None] = lambda: None,
         limits: ApduLimits = DEFAULT_LIMITS,
     ) -> None:
         self._name = name
         self._make_link = make_link
         self._apdu_s = apdu_s
         self._on_failure = on_failure
+        self._on_left = on_left
         self._limits = limits
         self._turn = asyncio.Lock()
         self._session: LinkConnection | None = None
+        self._opening: ElementLink | None = None
+        self._cut: TransportError | None = None
+        self._is_over = False
 
     @property
     def name(self) -> str:
@@ -142,31 +155,52 @@ class LinkReader:
 
     async def _open(self) -> tuple[ElementLink, bytes]:
         await within(self._name, self._turn.acquire(), self._apdu_s, "the element is not let go")
-        link = self._make_link()
+        if not self._is_over:
+            self._cut = None
+        self._opening = link = self._make_link()
         is_open = False
         try:
+            self._check()
             await within(self._name, link.open(), OPEN_S)
+            self._check()
             atr = await within(self._name, link.start(), self._apdu_s)
+            self._check()
             is_open = True
-        except TransportError as error:
+        except TransportError as found:
+            error = self._cut or found
             self._on_failure(error)
-            raise
+            raise error from found
         finally:
+            self._opening = None
             if not is_open:
                 link.abort()
                 self._turn.release()
         return link, atr
 
     def cut(self, error: TransportError) -> None:
-        """End the session, if there is one, with an error for whoever waits or asks next."""
+        """End the session, or its beginning, with an error for whoever waits or asks next."""
+        self._cut = error
         if self._session is not None:
             self._session.cut(error)
+        if self._opening is not None:
+            self._opening.abort()
 
-    def _end(self, error: TransportError | None) -> None:
+    def retire(self, error: TransportError) -> None:
+        """End the session, and begin none any more."""
+        self._is_over = True
+        self.cut(error)
+
+    def _check(self) -> None:
+        if self._cut is not None:
+            raise self._cut
+
+    def _end(self, error: TransportError | None, *, is_off: bool) -> None:
         self._session = None
         self._turn.release()
         if error is not None:
             self._on_failure(error)
+        elif not is_off:
+            self._on_left()
 
 
 class LinkConnection:
@@ -181,7 +215,7 @@ class LinkConnection:
         link: ElementLink,
         atr: bytes,
         apdu_s: float,
-        on_end: Callable[[TransportError | None], None],
+        on_end: SessionEnd,
     ) -> None:
         self._link = link
         self._atr = atr
@@ -242,11 +276,13 @@ class LinkConnection:
         async with self._turn:
             if not self._is_open:
                 return
+            is_off = False
             try:
                 with suppress(TransportError):  # the next session finds out
                     await within(self._link.name, self._link.close(), CLOSE_S)
+                    is_off = True
             finally:
-                self._finish(None)
+                self._finish(None, is_off=is_off)
 
     def cut(self, error: TransportError) -> None:
         """End the connection with an error for whoever waits or asks next."""
@@ -283,11 +319,11 @@ class LinkConnection:
         if not self._is_open:
             raise CardRemovedError(self._link.name, "the session is closed")
 
-    def _finish(self, error: TransportError | None) -> None:
+    def _finish(self, error: TransportError | None, *, is_off: bool = False) -> None:
         if self._is_open:
             self._is_open = False
             self._link.abort()
-            self._on_end(error)
+            self._on_end(error, is_off=is_off)
 
 
 async def within(name: str, work: Awaitable[T], wait_s: float, what: str = "no answer") -> T:

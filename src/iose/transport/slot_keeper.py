@@ -49,7 +49,13 @@ class SlotKeeper:
         check: Callable[[], Awaitable[None]] | None = None,
         turns: asyncio.Semaphore | None = None,
     ) -> None:
-        self._reader = LinkReader(slot.name, make_link, apdu_s=apdu_s, on_failure=self._take_error)
+        self._reader = LinkReader(
+            slot.name,
+            make_link,
+            apdu_s=apdu_s,
+            on_failure=self._take_error,
+            on_left=self._power_off,
+        )
         self._slot = slot
         self._check = check
         self._turns = turns or asyncio.Semaphore()
@@ -76,9 +82,9 @@ class SlotKeeper:
         self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
-        """Look no more; a session in progress ends."""
+        """Look no more; a session in progress ends, and none begins."""
         self._changed = lambda: None
-        self._reader.cut(NoReaderError(self._slot.name, "the reader is no longer used"))
+        self._reader.retire(NoReaderError(self._slot.name, "the reader is no longer used"))
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -154,6 +160,11 @@ class SlotKeeper:
         self._become(_state_after(error), fault=text, hint=error.hint or "")
         if not self._turn.locked():  # not what a look has found: a session failed
             self._wake.set()
+
+    def _power_off(self) -> None:
+        """Have an element that was left on looked at, which ends with its power off."""
+        self._is_doubtful = True
+        self._wake.set()
 
     def _become(
         self, state: SlotState, *, atr: bytes = b"", fault: str = "", hint: str = ""

@@ -247,6 +247,86 @@ def test_a_session_is_cut_while_it_waits_and_while_it_does_not():
     over_wire(work)
 
 
+@pytest.mark.parametrize("step", ["open", "start"])
+def test_a_reader_that_is_no_longer_used_begins_no_session(step):
+    async def work(wire):
+        keeper = keeper_of(wire)
+        keeper.start(lambda: None)
+        await keeper.look()
+        reader = keeper.slot.reader
+        wire.said.clear()
+        wire.aborted.clear()
+        wire.stuck.add(step)
+        opening = asyncio.create_task(reader.connect())
+        while wire.said[-1:] != [step]:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await keeper.stop()
+        with pytest.raises(NoReaderError, match="no longer used"):
+            await opening
+        wire.stuck.clear()
+        wire.said.clear()
+        with pytest.raises(NoReaderError, match="no longer used"):
+            await reader.connect()
+        assert wire.said == ["abort"]
+        assert not reader.is_held
+
+    over_wire(work)
+
+
+def test_a_session_that_begins_while_its_card_is_taken_out_is_cut():
+    async def work(wire):
+        keeper = keeper_of(wire)
+        await keeper.look()
+        reader = keeper.slot.reader
+        starting = asyncio.Event()
+
+        async def step(name):  # a link whose answer is there before it is cut
+            if name == "start":
+                keeper.take_out(EMPTY)
+                starting.set()
+
+        wire.step = step
+        with pytest.raises(CardRemovedError, match="taken out"):
+            await reader.connect()
+        assert starting.is_set()
+        assert (keeper.slot.state, reader.is_held) == (EMPTY, False)
+
+    over_wire(work)
+
+
+@pytest.mark.parametrize("step", ["exchange", "close"])
+def test_an_element_that_was_left_on_is_powered_off(step, monkeypatch):
+    monkeypatch.setattr(link_module, "CLOSE_S", 0.01)
+
+    async def work(wire):
+        states = []
+        keeper = keeper_of(wire)
+        keeper.start(lambda: states.append(keeper.slot.state))
+        await keeper.look()
+        connection = await keeper.slot.reader.connect()
+        wire.stuck.add(step)
+        wire.aborted.clear()
+        wire.said.clear()
+        if step == "exchange":
+            waiting = asyncio.create_task(connection.transmit(PING))
+            while not wire.said:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        await connection.close()
+        wire.stuck.clear()
+        async with asyncio.timeout(5):
+            while wire.said[-5:] != ["abort", "open", "start", "close", "abort"]:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert states == [READY]
+        before = list(wire.said)
+        await keeper.look()
+        assert wire.said == before
+        await keeper.stop()
+
+    over_wire(work)
+
+
 @pytest.mark.parametrize(
     ("error", "state"),
     [
