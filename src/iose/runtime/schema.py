@@ -133,7 +133,9 @@ def _read(kind: object, value: object, path: str) -> object:
 
 def _read_list(kind: object, value: object, path: str) -> object:
     if not isinstance(value, list):
-        raise ConfigurationError(f"the setting {path!r} must be a list")
+        is_table = isinstance(value, dict) and kind not in (str, int)
+        hint = f"write [[{path}]], in two brackets, before each" if is_table else None
+        raise ConfigurationError(f"the setting {path!r} must be a list", hint=hint)
     if get_origin(kind) is Annotated:  # tables of many keys: say which one is wrong
         return tuple(_read(kind, item, f"{path}[{number}]") for number, item in enumerate(value, 1))
     return tuple(_read(kind, item, path) for item in value)

@@ -2,6 +2,7 @@
 """The configuration file: what is accepted, and what a wrong line says."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,17 @@ def test_addresses_are_host_and_port(text: str, address: tuple[str, int]):
 def test_other_texts_are_no_addresses(text: str):
     with pytest.raises(ConfigurationError):
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('[readers]\ntype = "pcsc"', "write [[readers]], in two brackets, before each"),
+        ('[racs.rules]\nuser = "a"', "write [[racs.rules]], in two brackets, before each"),
+        ("[front.listen]\na = 1", None),
+    ],
+)
+def test_tables_of_one_kind_are_written_in_two_brackets(text, hint):
+    with pytest.raises(ConfigurationError, match="must be a list") as caught:
+        read_config(tomllib.loads(text))
+    assert caught.value.hint == hint
