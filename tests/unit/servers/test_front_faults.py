@@ -528,7 +528,9 @@ async def test_an_element_that_another_program_holds_is_waited_for():
         client = await rig.connect()
         await client.open()
         assert await client.call(b"now") == b"now"
-        assert rig.front.snapshot().elements[0].failures == 0
+        status = rig.front.snapshot()
+        assert (status.elements[0].failures, status.opened) == (0, 1)
+        assert [one.state for one in status.sessions] == ["open"]
 
 
 async def test_an_element_that_another_program_keeps_is_not_taken_for_broken():
@@ -542,6 +544,20 @@ async def test_an_element_that_another_program_keeps_is_not_taken_for_broken():
         assert not rig.front.snapshot().elements[0].is_degraded
         rig.readers[0].faults.clear()
         await assert_serves(rig)
+
+
+async def test_who_has_waited_in_the_queue_does_not_wait_as_long_again_for_another_program():
+    async with FrontRig(queue_wait_s=3600.0) as rig:
+        holder, waiter = await rig.connect(), await rig.connect()
+        await holder.open()
+        await waiter.send(hello_record(b"key1.com"))
+        await rig.until(lambda: rig.front.holders.lock("1").waiting)
+        rig.readers[0].faults = [busy() for _ in range(100)]
+        (session,) = [one for one in rig.front._sessions.values() if one.state.value == "queued"]
+        session._queue_end = rig.front.loop.time()  # an hour has passed
+        holder.close()
+        assert await waiter.rest() == ALERT_BUSY
+        assert rig.logged("session.ended")[-1]["reason"] == "queue_timeout"
 
 
 async def test_an_element_taken_by_another_program_in_mid_session_is_not_taken_for_broken():

@@ -425,6 +425,29 @@ async def test_an_element_taken_out_while_it_is_looked_into_is_looked_into_when_
         assert bank.element("1").power == ["on", "off"]
 
 
+async def test_what_is_found_in_an_element_too_late_is_not_said_of_the_next_one(monkeypatch):
+    monkeypatch.setattr(module, "START_WAIT_S", 0.01)
+    bank = ScriptedBank(filled("1", "key1.com", atr=b""))
+    reader, gate = bank.reader("1"), asyncio.Event()
+    connect = reader.connect
+
+    async def connect_late():
+        while not gate.is_set():  # what is under way in a driver goes on
+            with suppress(asyncio.CancelledError):
+                await gate.wait()
+        return await connect()
+
+    reader.connect = connect_late
+    async with Rig(bank) as rig:
+        bank.put(empty("1"))
+        await rig.until(lambda: rig.row("1")["state"] == "empty")
+        bank.put(filled("1", "key2.com", atr=b""))
+        await rig.until(lambda: rig.row("1")["state"] == "busy")
+        gate.set()
+        await rig.until(lambda: rig.sens == ["key2.com"])
+        assert bank.element("1").power == ["on", "off"]
+
+
 # --- names -----------------------------------------------------------------------------------
 
 
