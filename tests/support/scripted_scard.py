@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands in for ``smartcard.scard`` in tests: a PC/SC service that does what it is told."""
 
+import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from iose.transport.bank import Slot, SlotState
+from iose.transport.pcsc import PcscBank
 from iose.transport.pcsc.codes import NEW_READER, Disposition, ReaderFlag, ScardCode, ShareMode
+from iose.transport.pcsc.scard import Scard
 
 NAMED_ATR = bytes.fromhex("3B08") + b"key1.com"
 OK = ScardCode.SUCCESS
 COUNT = 0x1_0000  # one insertion or removal, in the state of a reader
 FIRST_HANDLE = 1000
+PATIENCE_S = 10.0
 
 
 @dataclass
@@ -104,6 +110,8 @@ class ScriptedScard:
         self, context: int, timeout_ms: int, known: Sequence[tuple[str, int]]
     ):
         names = [name for name, _ in known if name != NEW_READER]
+        for name in names:
+            name.encode("ascii")  # raises what pyscard 2.3.1 raises
         before = set(self.readers)
 
         def has_changed() -> bool:
@@ -184,3 +192,39 @@ class ScriptedScard:
         if self.is_down:
             return ScardCode.NO_SERVICE
         return OK if self._reader(handle).atr else ScardCode.REMOVED_CARD
+
+
+class Watched:
+    """A running bank whose changes can be waited for."""
+
+    def __init__(self, service: ScriptedScard, **given) -> None:
+        self.service = service
+        self.bank = PcscBank("cards", scard=Scard(service), **{"apdu_s": PATIENCE_S, **given})
+        self._event = asyncio.Event()
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return self.bank.slots
+
+    def changed(self) -> None:
+        self._event.set()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                self._event.clear()
+                await self._event.wait()
+
+    async def until_state(self, state: SlotState, index: int = 0) -> Slot:
+        await self.until(lambda: len(self.slots) > index and self.slots[index].state is state)
+        return self.slots[index]
+
+
+@asynccontextmanager
+async def running(service: ScriptedScard, **given):
+    watched = Watched(service, **given)
+    await watched.bank.start(watched.changed)
+    try:
+        yield watched
+    finally:
+        await watched.bank.stop()

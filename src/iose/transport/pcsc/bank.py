@@ -19,6 +19,7 @@ from iose.transport.pcsc.worker import call_in_loop
 
 FIRST_LOOK_S: Final = 5.0  # a service that is started by its first use
 INSTALL: Final = "pip install 'iose[pcsc]' (or make setup-pcsc in a copy of the source)"
+TAKE_AWAY: Final = "unplug the reader whose name, or serial number, is no text"
 PLUG_IN: Final = "plug one in, or change readers in the configuration"
 
 
@@ -49,6 +50,7 @@ class PcscBank:
         self._entries: dict[str, ReaderEntry] = {}
         self._names: tuple[str, ...] = ()  # of all readers, wanted or not
         self._is_served = False
+        self._failure = ""
         self._looked = asyncio.Event()
         self._number = -1  # of the last look
         self._asking: set[asyncio.Task[None]] = set()
@@ -110,6 +112,7 @@ class PcscBank:
             return  # stopped
         self._number = max(self._number, look.number)
         self._is_served = look.readers is not None
+        self._failure = look.failure
         self._names = tuple(one.name for one in look.readers or ())
         seen = {one.name: one for one in look.readers or () if self._is_wanted(one.name)}
         for name in self._entries.keys() - seen.keys():
@@ -132,6 +135,8 @@ class PcscBank:
             entry.see(look)
 
     def _ask_serials(self) -> None:
+        if self._monitor is None:
+            return  # stopped; a stuck reader has come back since
         for entry in self._entries.values():
             if entry.can_ask_serial:
                 entry.is_asking = True
@@ -155,6 +160,9 @@ class PcscBank:
         self._update()
 
     def _slots_now(self) -> tuple[Slot, ...]:
+        if self._failure:
+            fault = f"pyscard cannot read the names of all readers ({self._failure})"
+            return (self._no_slot(SlotState.FAULT, fault, TAKE_AWAY),)
         if not self._is_served:
             fault = "the PC/SC service does not answer"
             return (self._no_slot(SlotState.ABSENT, fault, START_SERVICE),)

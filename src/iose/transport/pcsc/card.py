@@ -32,7 +32,7 @@ GONE_POLL_S: Final = 0.1
 
 
 class PcscCard:
-    """A card from ``open`` to ``let_go``; every method runs in the reader's thread.
+    """A card from ``open`` to ``let_go``; methods run in the reader's thread, but for ``abandon``.
 
     Attributes:
         atr: The answer to the last reset.
@@ -48,6 +48,11 @@ class PcscCard:
         self._context: int | None = None
         self._handle: int | None = None
         self._protocol = 0
+        self._is_wanted = True
+
+    def abandon(self) -> None:
+        """In the loop: let nothing more reach the card than what it is doing."""
+        self._is_wanted = False
 
     def open(self) -> None:
         """Take the card for us alone, and start it from cold.
@@ -147,9 +152,11 @@ class PcscCard:
 
         Raises:
             ScardError: It does not let go, or there is another reason.
+            TransportError: Nobody waits for it any more.
         """
         deadline = time.monotonic() + BUSY_S
         while self._handle is None:
+            self._check_wanted()
             try:
                 with self._thread.call():
                     self._handle, self._protocol = self._scard.connect(
@@ -215,6 +222,11 @@ class PcscCard:
             time.sleep(GONE_POLL_S)
 
     def _handle_in_use(self) -> int:
+        self._check_wanted()
         if self._handle is None:
             raise CardRemovedError(self._reader, "the connection is closed")
         return self._handle
+
+    def _check_wanted(self) -> None:
+        if not self._is_wanted:
+            raise CardRemovedError(self._reader, "the connection has been given up")

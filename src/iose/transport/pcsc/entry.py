@@ -12,6 +12,8 @@ from iose.transport.pcsc.names import keys_of, seid_of
 from iose.transport.pcsc.reader import REPLACE_HINT, PcscReader
 from iose.transport.pcsc.scard import ReaderLook
 
+PLUG_IN_AGAIN: Final = "unplug it and plug it in again"
+RENAME: Final = "use another reader, or give it a name in the configuration of its driver"
 COUNT_SHIFT: Final = 16  # above the flags stands a count of insertions and removals
 
 
@@ -58,7 +60,8 @@ class ReaderEntry:
     def can_ask_serial(self) -> bool:
         """Whether the serial number is to be asked for, and may be."""
         is_free = not (self.is_busy or self.is_asking or self.reader.is_held)
-        return self.serial is None and is_free and not self.reader.stuck_since
+        is_usable = not self.reader.stuck_since and self.look.name.isascii()
+        return self.serial is None and is_free and is_usable
 
     def slot(self, readers: Sequence[str]) -> Slot:
         """Return what is shown.
@@ -70,17 +73,11 @@ class ReaderEntry:
         # a name that the serial number may replace in a moment would not be stable
         seid = seid_of(name, serial, atr if self.serial is not None else b"", readers)
         slot = Slot(name, seid, SlotState.EMPTY, keys=keys_of(name, serial, atr), atr=atr)
-        if self.reader.stuck_since:
-            fault = f"no answer since {self.reader.stuck_since}"
-            return replace(slot, state=SlotState.FAULT, fault=fault, hint=REPLACE_HINT)
-        if self.look.has(ReaderFlag.UNKNOWN | ReaderFlag.UNAVAILABLE):
-            fault, hint = "its driver does not reach the reader", "unplug it and plug it in again"
-            return replace(slot, state=SlotState.ABSENT, fault=fault, hint=hint)
+        if trouble := self._trouble():
+            state, fault, hint = trouble
+            return replace(slot, state=state, fault=fault, hint=hint)
         if not self.look.has(ReaderFlag.PRESENT):
             return slot
-        if self.look.has(ReaderFlag.MUTE):
-            fault = "the card does not answer its reset"
-            return replace(slot, state=SlotState.FAULT, fault=fault, hint=CLEAN_CARD)
         if self.is_busy or self.serial is None:  # who holds the card keeps the reader to himself
             reader = None if self.serial is None else self.reader
             fault = "another program holds the card"
@@ -88,3 +85,15 @@ class ReaderEntry:
                 slot, state=SlotState.BUSY, reader=reader, fault=fault, hint=CLOSE_OTHERS
             )
         return replace(slot, state=SlotState.READY, reader=self.reader)
+
+    def _trouble(self) -> tuple[SlotState, str, str] | None:
+        """Return what is wrong with reader or card, and what to do about it."""
+        if self.reader.stuck_since:
+            return SlotState.FAULT, f"no answer since {self.reader.stuck_since}", REPLACE_HINT
+        if not self.look.name.isascii():
+            return SlotState.FAULT, "pyscard cannot use a reader whose name is not ASCII", RENAME
+        if self.look.has(ReaderFlag.UNKNOWN | ReaderFlag.UNAVAILABLE):
+            return SlotState.ABSENT, "its driver does not reach the reader", PLUG_IN_AGAIN
+        if self.look.has(ReaderFlag.MUTE):
+            return SlotState.FAULT, "the card does not answer its reset", CLEAN_CARD
+        return None

@@ -14,8 +14,10 @@ from iose.transport.pcsc.codes import ScardCode
 from iose.transport.pcsc.scard import ScardError
 
 START_SERVICE: Final = (
-    "start it (systemctl start pcscd.socket), and see that this user may use it (polkit)"
+    "install pcscd, start it (systemctl start pcscd.socket), "
+    "and see that this user may use it (polkit)"
 )
+LET_IN: Final = "let this user in, by a polkit rule for org.debian.pcsc-lite.access_card"
 CLEAN_CARD: Final = "is it the right way round? Clean its contacts, or try it in another reader"
 CLOSE_OTHERS: Final = "end the program that uses it (gpg's scdaemon, a browser, another node)"
 _Meaning = tuple[type[TransportError], str, str | None]
@@ -26,9 +28,8 @@ _SERVICE: Final[tuple[int, ...]] = (
     ScardCode.COMM_ERROR,
     ScardCode.NO_SERVICE,
     ScardCode.SERVICE_STOPPED,
-    ScardCode.NO_ACCESS,
-    ScardCode.SECURITY_VIOLATION,
 )
+_REFUSED: Final = (NoReaderError, "the PC/SC service does not let this user in", LET_IN)
 _MUTE: Final = (TransportError, "the card does not answer its reset", CLEAN_CARD)
 _NO_CARD: Final = (NoCardError, "there is no card in the reader", None)
 _NO_READER: Final = (NoReaderError, "the reader is not there", "plug it in")
@@ -45,6 +46,8 @@ CONNECTING: Final[dict[int, _Meaning]] = {
     ScardCode.UNRESPONSIVE_CARD: _MUTE,
     ScardCode.UNPOWERED_CARD: _MUTE,
     ScardCode.PROTO_MISMATCH: (TransportError, _OTHER_PROTOCOL, None),
+    ScardCode.NO_ACCESS: _REFUSED,
+    ScardCode.SECURITY_VIOLATION: _REFUSED,
     **dict.fromkeys(_SERVICE, (NoReaderError, "the PC/SC service does not answer", START_SERVICE)),
 }
 

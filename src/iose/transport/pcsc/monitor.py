@@ -2,7 +2,8 @@
 """The thread that waits for readers and cards to come and go, and for the service itself.
 
 It asks the service for the next change and is told at once; where the service is not there it
-tries again. It never connects to a card.
+tries again. It never connects to a card. Readers whose name is not ASCII are told of and not
+watched: pyscard cannot ask for them (seen with 2.3.1).
 """
 
 import threading
@@ -23,11 +24,13 @@ class Look:
 
     Attributes:
         number: How often a look had been asked for when it began.
-        readers: Readers by name; None while the service is not there.
+        readers: Readers by name; None while the service is not there, or pyscard fails.
+        failure: What pyscard raised, "" when it is the service.
     """
 
     number: int
     readers: tuple[ReaderLook, ...] | None
+    failure: str = ""
 
 
 class ReaderMonitor:
@@ -60,6 +63,8 @@ class ReaderMonitor:
                 self._watch(context)
             except ScardError:
                 self._tell(Look(self._asked, None))
+            except Exception as error:  # noqa: BLE001 - of pyscard, for names it cannot read
+                self._tell(Look(self._asked, None, type(error).__name__))
             finally:
                 if context is not None:
                     self._scard.release_context(context)
@@ -70,7 +75,9 @@ class ReaderMonitor:
         told = 0
         while not self._stopped.is_set():
             asked = self._asked
-            names = self._scard.list_readers(context)
+            listed = self._scard.list_readers(context)
+            names = [name for name in listed if name.isascii()]
+            strange = [name for name in listed if not name.isascii()]
             can_wait = known is not None and set(names) == set(known) and asked == told
             states = [(name, (known or {}).get(name, ReaderFlag.UNAWARE)) for name in names]
             try:
@@ -81,6 +88,7 @@ class ReaderMonitor:
                 self._stopped.wait(RETRY_S)  # one has gone since they were listed
                 continue
             known, told = {look.name: look.state for look in looks}, asked
+            looks += [ReaderLook(name, ReaderFlag.UNAVAILABLE) for name in strange]
             self._tell(Look(asked, tuple(sorted(looks, key=lambda look: look.name))))
 
     def _look(

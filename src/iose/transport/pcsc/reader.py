@@ -136,6 +136,7 @@ class PcscReader:
         """Cut the card's power and let it go, when the thread comes to it; who connects waits."""
         if self._card is card:
             self._card = None
+        card.abandon()
         self._thread.post(card.let_go)
 
     async def close(self, card: PcscCard) -> None:

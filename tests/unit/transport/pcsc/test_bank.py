@@ -5,18 +5,22 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 
 import pytest
 
 from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.batch import BatchStep
-from iose.transport.bank import Slot, SlotState
+from iose.transport.bank import SlotState
 from iose.transport.errors import CardBusyError, TransportError, TransportTimeoutError
 from iose.transport.pcsc import PcscBank, bank, card, monitor, worker
 from iose.transport.pcsc.codes import Disposition, ReaderFlag, ScardCode, ShareMode
-from iose.transport.pcsc.scard import Scard
-from tests.support.scripted_scard import NAMED_ATR, ScriptedReader, ScriptedScard
+from tests.support.scripted_scard import (
+    NAMED_ATR,
+    PATIENCE_S,
+    ScriptedReader,
+    ScriptedScard,
+    running,
+)
 from tests.support.shared import REPOSITORY
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +28,6 @@ pytestmark = pytest.mark.anyio
 ONE = "Maker Model (77) 00 00"
 TWO = "Other Model 01 00"
 SELECT = CommandApdu(0, 0xA4, 4, 0)
-PATIENCE_S = 10.0
 SHORT_S = 0.1
 
 
@@ -34,42 +37,6 @@ def short_waits(monkeypatch):
     monkeypatch.setattr(monitor, "RETRY_S", 0.01)
     monkeypatch.setattr(monitor, "WAIT_MS", 50)
     monkeypatch.setattr(worker, "IDLE_S", 0.05)
-
-
-class Watched:
-    """A running bank whose changes can be waited for."""
-
-    def __init__(self, service: ScriptedScard, **given) -> None:
-        self.service = service
-        self.bank = PcscBank("cards", scard=Scard(service), **{"apdu_s": PATIENCE_S, **given})
-        self._event = asyncio.Event()
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        return self.bank.slots
-
-    def changed(self) -> None:
-        self._event.set()
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():
-                self._event.clear()
-                await self._event.wait()
-
-    async def until_state(self, state: SlotState, index: int = 0) -> Slot:
-        await self.until(lambda: len(self.slots) > index and self.slots[index].state is state)
-        return self.slots[index]
-
-
-@asynccontextmanager
-async def running(service: ScriptedScard, **given):
-    watched = Watched(service, **given)
-    await watched.bank.start(watched.changed)
-    try:
-        yield watched
-    finally:
-        await watched.bank.stop()
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -212,6 +212,15 @@ def test_a_failed_exchange_is_a_removal_when_the_card_is_gone_a_moment_later():
         card.transmit(bytes(4))
 
 
+@pytest.mark.parametrize("code", [ScardCode.NO_ACCESS, ScardCode.SECURITY_VIOLATION])
+def test_a_user_whom_the_service_refuses_is_told_so(code: int):
+    service, card = make()
+    service.failures["connect"] = [code]
+    with pytest.raises(NoReaderError, match="this user") as caught:
+        card.open()
+    assert "polkit" in caught.value.hint
+
+
 def test_codes_are_the_same_where_a_long_has_32_bits():
     service, card = make()
     service.failures["connect"] = [ScardCode.NO_SMARTCARD - (1 << 32)]
