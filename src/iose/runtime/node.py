@@ -240,7 +240,6 @@ class Node:
         for seid, state in gone.items():
             is_broken = state is SlotState.FAULT
             reason = EndReason.ELEMENT_FAILED if is_broken else EndReason.ELEMENT_REMOVED
-            log.info("element.gone", seid=seid, state=state.value)
             self._front.end_sessions(seid, reason)
 
     async def _names_changed(self) -> None:

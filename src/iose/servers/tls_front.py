@@ -189,7 +189,7 @@ class TlsFront:
         self.table = RoutingTable(routes, default_sen=default_sen)
         known = {route.seid for route in self.table.routes}
         self._health = {seid: health for seid, health in self._health.items() if seid in known}
-        log.info("front.reloaded", elements=len(known))
+        log.debug("front.reloaded", elements=len(known))
 
     def end_sessions(self, seid: str, reason: EndReason) -> None:
         """End every session of an element that is gone, those that wait for it included (§7)."""

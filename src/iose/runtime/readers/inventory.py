@@ -247,13 +247,25 @@ class ReaderInventory:
             for seid, visit in self._visits.items()
             if visits.get(seid) != visit
         }
-        for info, _ in shown:
-            if info.seid not in self._served:
-                log.info("element.found", seid=info.seid, sen=info.sen)
+        self._log_changes(
+            gone, [info for info, _ in shown if info.seid not in self._served], served
+        )
         is_same = shown == self._shown and not gone
         self._served, self._shown, self._visits = served, shown, visits
         if not is_same:
             self._changed(gone)
+
+    def _log_changes(
+        self, gone: Gone, new: Iterable[ElementInfo], served: Mapping[str, Place]
+    ) -> None:
+        """Write down who came and went; a reader that flaps gets a line now and then."""
+        now = asyncio.get_running_loop().time()
+        for seid, state in gone.items():
+            if self._visits[seid][0].may_log(now):
+                log.info("element.gone", seid=seid, state=state.value)
+        for info in new:
+            if served[info.seid].may_log(now):
+                log.info("element.found", seid=info.seid, sen=info.sen)
 
     def _places(self) -> Iterator[Place]:
         return (place for running in self._banks for place in running.places)

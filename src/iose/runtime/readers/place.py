@@ -17,12 +17,15 @@ from iose.runtime.config import ElementSettings
 from iose.runtime.readers.settings import ReaderSettings
 from iose.servers.discovery import Discovery
 from iose.servers.racs.elements import SEID_LIMIT
+from iose.servers.sources import TokenBucket
 from iose.transport.bank import Slot, SlotState
 from iose.transport.base import ApduLimits
 from iose.transport.health import ReaderHealth, WatchedReader
 from iose.wire.errors import DecodeError
 
 KNOWN_LIMIT: Final = 16  # elements that one slot remembers
+LINES: Final = 20  # of the log at once, on an element that comes and goes
+LINES_RATE: Final = 1 / 60  # more of them per second: a reader that flaps must not fill the disk
 NAMES_KEPT: Final = 1024  # of ATRs of up to 33 bytes
 RENAME_HINT: Final = "give it a SEID of its own in 'seids' of table [[readers]]"
 PROBE_HINT: Final = "wait a moment; apdu_s of table [[readers]] bounds it"
@@ -63,6 +66,7 @@ class Place:
         self.clash = ""
         self._found: dict[bytes, Discovery] = {}
         self._seen_atr = b""
+        self._lines = TokenBucket(LINES, 0.0)
 
     @property
     def is_present(self) -> bool:
@@ -159,6 +163,10 @@ class Place:
         """Let the element be looked into again, if that found nothing to serve."""
         if not self._is_known:
             self.is_tried = False
+
+    def may_log(self, now: float) -> bool:
+        """Say whether the log has room for a line on who comes and goes here; count it if so."""
+        return self._lines.take(now, rate=LINES_RATE, burst=LINES)
 
     def view(self) -> dict[str, object]:
         """Return what an operator sees of it."""

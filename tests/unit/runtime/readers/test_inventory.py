@@ -12,6 +12,7 @@ from iose.runtime.config import ElementSettings
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.readers import inventory as module
 from iose.runtime.readers.inventory import ReaderInventory
+from iose.runtime.readers.place import LINES
 from iose.runtime.readers.settings import PcscSettings, ReaderSettings
 from iose.servers.holders import Claim, ElementHolders
 from iose.transport.bank import SlotState
@@ -184,6 +185,21 @@ async def test_nothing_new_is_nothing_told():
         bank.put(*bank.slots)
         await rig.inventory.refresh()
         assert len(rig.gone) == told
+
+
+async def test_a_reader_that_flaps_does_not_fill_the_log_and_others_are_still_told_of():
+    bank = ScriptedBank(filled("1", "key1.com"))
+    async with Rig(bank) as rig:
+        slot = bank.slots[0]
+        for _ in range(LINES):
+            bank.put(empty("1"))
+            await rig.until(lambda: not rig.seids)
+            bank.put(slot)
+            await rig.until(lambda: rig.seids)
+        assert len(rig.logged("element.found")) + len(rig.logged("element.gone")) == LINES
+        bank.put(filled("2", "key2.com"))
+        await rig.until(lambda: len(rig.seids) > 1)
+        assert rig.logged("element.found")[-1]["seid"] == "sim-2"
 
 
 # --- banks that hang or fail -----------------------------------------------------------------
