@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Final
 
 from iose.protocols.racs.errors import RacsPeerError
@@ -33,6 +34,7 @@ LOOK_S: Final = 10.0  # LIST and GET-SEN touch no element
 RETRY_S: Final = 0.25  # doubled up to the time between looks
 NAMES_S: Final = 60.0  # names change seldom, and nobody tells
 NAMES_AT_ONCE: Final = 16  # GET-SEN in one request
+LISTED_LIMIT: Final = 1024  # elements of one server; each costs a request, a reader and a look
 NO_SERVICE: Final = "null"  # racs.md §6: no service plane
 _WILD: Final = frozenset("*?[")
 _EMPTY_FAULT: Final = "the node lists no element that is asked for"
@@ -84,6 +86,7 @@ class RacsBank:
         self._readers: dict[str, RacsReader] = {}
         self._unlisted: tuple[str, ...] = ()
         self._fault: Slot | None = None
+        self._is_doubtful = False
         self._silent: dict[str, tuple[TransportError, asyncio.Task[None]]] = {}
         self._named_at: float | None = None
         self._slots: tuple[Slot, ...] = ()
@@ -144,21 +147,30 @@ class RacsBank:
         waits: set[asyncio.Task[object]] = {asked}
         if self._link.is_open:
             waits.add(asyncio.create_task(self._link.settle(delay)))
-        await asyncio.wait(waits, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
-        for one in waits:
-            one.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+        try:
+            await asyncio.wait(waits, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     async def _look(self) -> bool:
-        """Bring the slots up to date, and say whether the server could be asked."""
+        """Bring the slots up to date, and say whether the server could be asked.
+
+        One that is there and gives no good answer is asked again before its elements are gone.
+        """
         async with self._looking:
             try:
                 listed = await self._list()
                 unlisted = await self._check_unlisted(listed)
                 await self._name([*listed, *unlisted])
             except (TransportError, RacsPeerError, LocalProtocolError) as error:
-                self._fail(error)
+                self._link.abort()
+                if self._is_doubtful or not self._readers or _is_absence(error):
+                    self._fail(error)
+                self._is_doubtful = True  # sessions go on: they may know nothing of it
                 return False
+            self._is_doubtful = False
             self._fault = None
             self._publish()
             return True
@@ -182,11 +194,12 @@ class RacsBank:
                     raise NoReaderError(
                         self._endpoint.address, _CLOSED_FAULT, hint=_CLOSED_HINT
                     ) from error
-        return [
+        asked_for = (
             seid
             for seid in dict.fromkeys(text.split())
             if any(fnmatchcase(seid, one) for one in self._elements)
-        ]
+        )
+        return list(islice(asked_for, LISTED_LIMIT))
 
     async def _check_unlisted(self, listed: Iterable[str]) -> list[str]:
         """Return the SEIDs that are asked for by name and known to the server, but not listed.
@@ -273,7 +286,6 @@ class RacsBank:
         self._publish()
 
     def _fail(self, error: IoseError) -> None:
-        self._link.abort()
         self._pool.forget()
         for _, recovery in self._silent.values():
             recovery.cancel()

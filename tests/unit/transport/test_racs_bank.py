@@ -8,6 +8,7 @@ import ssl
 import pytest
 
 from iose.iso7816.apdu import CommandApdu
+from iose.servers.racs import connection as server_connection
 from iose.transport import racs_bank
 from iose.transport.bank import SlotState
 from iose.transport.errors import CardBusyError, CardRemovedError, TransportTimeoutError
@@ -16,7 +17,7 @@ from iose.transport.racs_link import RacsEndpoint
 from iose.wire.errors import LocalProtocolError
 from tests.support.certificates import issue, make_authority
 from tests.support.racs_cards import element
-from tests.support.racs_server import RacsRig, canned, folder_of
+from tests.support.racs_server import RacsRig, canned, expiring, folder_of
 from tests.support.racs_twin import RacsTwin, Twin
 
 pytestmark = pytest.mark.anyio
@@ -305,6 +306,81 @@ async def test_a_server_that_ends_each_session_is_a_fault_and_its_reasons_are_to
             assert "revoked" in bank.first.hint
             server._meddle = None
             await bank.until(SlotState.READY)
+
+
+async def test_elements_outlive_one_look_that_failed_and_not_two(folder):
+    failures = [1]
+
+    async def fail(request, answer, send):
+        if b"LIST" in request and failures:
+            failures.pop()
+            send(b"nothing\r\n")
+        else:
+            send(answer)
+
+    async with (
+        RacsTwin(Twin(three(), {"admin": None}), folder) as server,
+        watched(folder, server.port, is_legacy=True) as bank,
+    ):
+        connection = await bank.first.reader.connect()
+        bank.bank._task.cancel()  # it looks by itself else
+        await asyncio.gather(bank.bank._task, return_exceptions=True)
+        changes = bank.changes
+        server._meddle = fail
+        await bank.bank._look()
+        assert (bank.changes, bank.first.state) == (changes, SlotState.READY)
+        await bank.bank._look()
+        assert bank.changes == changes
+        failures.append(1)
+        await bank.bank._look()
+        assert bank.changes == changes
+        failures.append(1)
+        await bank.bank._look()
+        assert (bank.changes, bank.first.state) == (changes + 1, SlotState.FAULT)
+        assert (await connection.transmit(SELECT)).status == 0x9000
+        await connection.close()
+        await bank.bank.refresh()
+        assert bank.first.state is SlotState.READY
+
+
+async def test_a_bank_that_is_stopped_leaves_no_task_behind(folder):
+    async with published(folder, *three()) as server:
+        async with watched(folder, server.port, is_legacy=True) as bank:
+            await server.until(
+                lambda: any("Event.wait" in repr(one) for one in asyncio.all_tasks())
+            )
+        left = [task for task in asyncio.all_tasks() if "Event.wait" in repr(task)]
+        assert (left, bank.bank._task) == ([], None)
+
+
+async def test_a_list_without_end_is_cut(folder, monkeypatch):
+    monkeypatch.setattr(racs_bank, "LISTED_LIMIT", 2)
+    async with (
+        published(folder, *three()) as server,
+        watched(folder, server.port, is_legacy=True) as bank,
+    ):
+        assert [slot.seid for slot in bank.bank.slots] == ["key1", "key2"]
+
+
+async def test_a_certificate_that_ends_ends_kept_sessions_and_those_in_use(monkeypatch):
+    expiring(monkeypatch, server_connection, 0.3)
+    async with (
+        RacsRig(canned("key1"), canned("key2")) as rig,
+        watched(folder_of("admin"), rig.server.addresses[0][1]) as bank,
+    ):
+        first, second = (slot.reader for slot in bank.bank.slots)
+        await (await first.connect()).close()
+        used = await second.connect()
+        kept = set(rig.server.sessions)
+        await rig.until(lambda: not kept.intersection(rig.server.sessions))
+        assert rig.holders.lock("key2").holder is None
+        with pytest.raises(CardRemovedError):
+            await used.transmit(SELECT)
+        await used.close()
+        for reader in (first, second):
+            connection = await reader.connect()
+            assert (await connection.transmit(SELECT)).status == 0x9000
+            await connection.close()
 
 
 async def test_a_server_that_speaks_something_else_is_a_fault(folder):
