@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from iose.iso7816.atr import TransmissionProtocol
-from tests.support.node import LoggedNode, configured_node, until
+from tests.support.node import LoggedNode, configured_node, stop, until
 from tests.support.peers import require_peer
 from tests.support.virtual_card import T0Card, VirtualCard, VirtualService
 from tests.twins.elements import DEMO_PSK, Cards
@@ -38,11 +38,19 @@ def cards(service: VirtualService) -> tuple[VirtualCard, VirtualCard]:
     return insert(service, FIRST, T0), insert(service, SECOND, T1)
 
 
-@pytest.fixture
-def node(cards: tuple[VirtualCard, VirtualCard], tmp_path: Path) -> Iterator[LoggedNode]:
-    with configured_node(tmp_path, 0, node={"readers": [{"type": "pcsc"}]}) as running:
-        until_served(running, FIRST, SECOND)
+@pytest.fixture(scope="module")
+def patient(
+    machine: VirtualService, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LoggedNode]:
+    folder = tmp_path_factory.mktemp("node")
+    with configured_node(folder, 0, node={"readers": [{"type": "pcsc"}]}) as running:
         yield running
+
+
+@pytest.fixture
+def node(patient: LoggedNode, cards: tuple[VirtualCard, VirtualCard]) -> LoggedNode:
+    until_served(patient, FIRST, SECOND)
+    return patient
 
 
 @pytest.fixture
@@ -171,3 +179,61 @@ def test_a_stuck_card_ends_its_session_in_time_and_is_served_when_it_answers(has
     stuck.answer()
     until_served(hasty, FIRST, SECOND)
     assert VERSION in ask(hasty, FIRST)
+
+
+def test_a_reload_cuts_a_session_of_a_table_that_changed_and_serves_its_cards_again(node):
+    with s_client(node, FIRST) as client:
+        assert VERSION in client.ask("?00")
+        node.configure(0, node={"readers": [{"type": "pcsc", "apdu_s": APDU_S}]})
+        node.ask("reload")
+        client.ended()
+    until_served(node, FIRST, SECOND)
+    for name in (FIRST, SECOND):
+        assert VERSION in ask(node, name)
+
+
+def test_a_reload_while_a_card_is_stuck_serves_it_when_it_answers(hasty, cards):
+    stuck, _ = cards
+    with s_client(hasty, FIRST) as client:
+        assert VERSION in client.ask("?00")
+        stuck.hold()
+        assert client.ask("?00") == ""
+    hasty.configure(0, node={"readers": [{"type": "pcsc", "apdu_s": 2 * APDU_S}]})
+    hasty.ask("reload")
+    until_served(hasty, SECOND)
+    assert VERSION in ask(hasty, SECOND)
+    stuck.answer()
+    until_served(hasty, FIRST, SECOND)
+    assert VERSION in ask(hasty, FIRST)
+
+
+def test_a_node_ends_while_a_card_is_stuck_and_the_next_one_serves_it(hasty, cards, tmp_path):
+    stuck, _ = cards
+    with s_client(hasty, FIRST) as client:
+        assert VERSION in client.ask("?00")
+        stuck.hold()
+        assert client.ask("?00") == ""
+    assert stop(hasty.process) == 0
+    stuck.answer()
+    with configured_node(tmp_path / "next", 0, node={"readers": [{"type": "pcsc"}]}) as after:
+        until_served(after, FIRST, SECOND)
+        assert VERSION in ask(after, FIRST)
+
+
+def test_a_card_keeps_its_seid_in_another_reader_and_its_double_keeps_both_away(
+    node, cards, service
+):
+    first, second = cards
+    first.remove()
+    second.remove()
+    insert(service, FIRST, T1)
+    until_served(node, FIRST)
+    assert row(node, FIRST)["seid"] == "pcsc-key1.com"
+    double = insert(service, FIRST, T0)
+    until_served(node)
+    listed = [one for one in node.ask("reader.list")["readers"] if one["sen"] == FIRST]
+    assert [one["state"] for one in listed] == ["fault", "fault"]
+    assert all("pcsc-key1.com" in one["fault"] and one["hint"] for one in listed)
+    double.remove()
+    until_served(node, FIRST)
+    assert VERSION in ask(node, FIRST)
