@@ -101,6 +101,16 @@ async def test_an_old_session_is_not_kept_for_a_server_that_ends_it_whatever_it_
     assert server.sessions == 2
 
 
+async def test_a_session_that_died_in_use_takes_no_place_among_the_kept(server, pool, monkeypatch):
+    monkeypatch.setattr(pool, "_limit", 1)
+    dead, alive = await use(pool), await use(pool, "key2")
+    dead._pooled.link.abort()
+    await dead.close()
+    await alive.close()
+    await (await use(pool)).close()
+    assert server.sessions == 2
+
+
 async def test_a_session_found_dead_is_replaced_before_anything_was_sent(server, pool):
     await (await use(pool)).close()
     server.cut()
