@@ -25,6 +25,7 @@ TRANSFER_S: Final = 1.0  # as adapters of Linux wait; for all of an answer
 LEAST_S: Final = 1e-6  # 0 would be no wait at all, and another error
 FIELD_SIZE: Final = 2
 PROGRAM_HINT: Final = "is the program of the bus running?"
+SPEECH_HINT: Final = "is it a program that does the transfers of a bus?"
 
 
 class Kind(IntEnum):
@@ -110,7 +111,9 @@ class RemoteLines:
             bytes((kind,)) + number.to_bytes(FIELD_SIZE, "big") + size.to_bytes(FIELD_SIZE, "big")
         )
         if self._unread.poll(0) and self._receive(1):
-            raise TransportError(self._path, "the program of the bus speaks unasked")
+            raise TransportError(
+                self._path, "the program of the bus speaks unasked", hint=SPEECH_HINT
+            )
         self._deadline = time.monotonic() + TRANSFER_S
         try:
             self._socket.settimeout(TRANSFER_S)
@@ -121,9 +124,11 @@ class RemoteLines:
         if state == State.NOT_ACKNOWLEDGED:
             raise NotAcknowledgedError
         if state == State.NO_LINE:
-            raise TransportError(self._path, f"no line {number}")
+            raise TransportError(self._path, f"no line {number}", hint="check reset_line")
         if state != State.DONE:
-            raise TransportError(self._path, f"the program of the bus answers {state:02X}")
+            raise TransportError(
+                self._path, f"the program of the bus answers {state:02X}", hint=SPEECH_HINT
+            )
 
     def _receive(self, size: int) -> bytes:
         data = b""

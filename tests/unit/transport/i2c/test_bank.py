@@ -176,6 +176,22 @@ async def test_a_session_begins_and_ends_with_a_pulse_where_there_is_a_line(wire
         assert lines.log[-1] == ("p", 4)
 
 
+async def test_an_element_is_given_time_to_start_after_a_pulse(wired, monkeypatch):
+    lines = wired(DeviceLines(a4=BOARD))
+    start_s, slept = 1000.0, []
+
+    async def sleep(seconds):
+        slept.append((seconds, lines.log[-1]))
+
+    async with started(**PINNED) as watched:
+        with monkeypatch.context() as patched:
+            patched.setattr(device, "RESET_START_S", start_s)
+            patched.setattr(device.asyncio, "sleep", sleep)
+            connection = await watched.slot.reader.connect()
+        assert slept == [(pytest.approx(start_s, abs=PATIENCE_S), ("p", 4))]
+        await connection.close()
+
+
 async def test_without_a_line_a_session_begins_and_ends_with_a_soft_reset(wired):
     lines = wired(DeviceLines(a4=BOARD))
     async with started() as watched:
@@ -331,6 +347,8 @@ async def test_an_element_that_vanished_since_is_no_card_at_the_start_of_a_sessi
         with pytest.raises(NoCardError):
             await watched.connect()
         assert watched.slot.state is SlotState.EMPTY
+        lines.faults.give({"fault": None})
+        await (await watched.connect()).close()
 
 
 async def test_a_look_changes_nothing_in_the_element(wired):

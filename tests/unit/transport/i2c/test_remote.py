@@ -85,6 +85,7 @@ def test_a_line_that_is_none_and_an_answer_that_is_none(start, answer, words):
     with pytest.raises(TransportError, match=words) as caught:
         lines.pulse(ResetPin("x", 7))
     assert type(caught.value) is TransportError
+    assert caught.value.hint
     lines.close()
 
 
@@ -106,6 +107,19 @@ def test_a_program_that_says_a_byte_now_and_then_is_given_up_too(start, monkeypa
     _, lines = start((5, b"\0"), then=drip())
     with pytest.raises(NoReaderError, match="the bus is gone"):
         lines.read(4, 100)
+    lines.close()
+
+
+def test_a_program_may_take_its_time_for_each_answer(start):
+    def think():
+        for number in range(3):
+            heard = 5 if number else 0
+            time.sleep(0.05)
+            yield heard, b"\0\xa5"
+
+    _, lines = start((5, b""), then=think())
+    for _ in range(3):
+        assert lines.read(4, 1) == b"\xa5"
     lines.close()
 
 
