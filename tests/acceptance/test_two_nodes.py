@@ -271,6 +271,19 @@ def test_an_element_is_renamed_and_the_same_twice_is_served_by_neither(
             assert client.handshake()
 
 
+def test_a_rule_for_one_applet_serves_and_counts_no_failures(tmp_path: Path):
+    rule = {"user": USER, **EVERYTHING, "aids": [SELECT[5:].hex()]}
+    with two_nodes(tmp_path, racs={"rules": [rule]}) as running:
+        running.call()
+        assert [one["health"]["failures"] for one in running.readers] == [0, 0]
+        seid = running.far["key1.com"].seid
+        with administrator(running.near) as operator:
+            operator.power_on(seid)
+            with pytest.raises(RacsRefusedError, match="-606"):
+                operator.apdu(seid, bytes.fromhex("00B0000001"))
+            assert operator.apdu(seid, SELECT) == b"\x90\x00"
+
+
 # --- who has it -----------------------------------------------------------------------------------
 
 
