@@ -3,8 +3,8 @@
 
 Faults befall ``A`` lines, or those that begin with ``verb`` (``on``, ``off``, ``probe``); besides
 the faults of every twin: ``refuse`` (ERROR), ``long`` (a line without end), ``twice`` (a line
-nobody asked for), ``deaf`` (the line fills up). ``gone`` unplugs it; a null fault plugs it in
-again, at the same path. ``{"said": true}`` tells what was heard since.
+nobody asked for), ``half`` (half of one), ``deaf`` (the line fills up). ``gone`` unplugs
+it; a null fault plugs it in again, at the same path. ``{"said": true}`` tells what was heard since.
 """
 
 import argparse
@@ -136,6 +136,7 @@ def damage(line: bytes, fault: str | None) -> bytes:
         "refuse": b"ERROR\r\n",
         "long": b"0" * 3000,
         "twice": line * 2,
+        "half": line + line[:2],
     }
     return changed.get(fault or "", line)
 

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from iose.client.errors import ModuleError, ModulePinError
 from iose.client.module_place import ReaderModule
 from iose.transport.errors import TransportError
+from iose.transport.link import OPEN_S, within
 from iose.transport.serial_line import SerialLine
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ class TextModule:
         await self.close()
         self._line = SerialLine(self._device, baud=self._baud, answer_s=self._timeout_s)
         try:
-            await self._within(self._line.open())
+            await self._reach(within(self._device, self._line.open(), OPEN_S))
             if await self._ask(f"user {self._pin}".rstrip()) != DONE:
                 self._refuse_pin()
         except BaseException:
@@ -110,9 +111,9 @@ class TextModule:
     async def _ask(self, line: str) -> str:
         if self._line is None:
             raise ModuleError(f"{self._device}: the module is not open")
-        return (await self._within(self._line.ask(line))).strip()
+        return (await self._reach(self._line.ask(line))).strip()
 
-    async def _within(self, waiting: Awaitable[T]) -> T:
+    async def _reach(self, waiting: Awaitable[T]) -> T:
         try:
             return await waiting
         except TransportError as fault:

@@ -35,6 +35,7 @@ FAULTS = [
     ("refuse", {}, TransportError, "refused the command"),
     ("long", {}, TransportError, "longer than"),
     ("twice", {}, TransportError, "not asked"),
+    ("half", {}, TransportError, "not asked"),
     ("slow", {"delay_s": 60}, TransportTimeoutError, "no answer"),
 ]
 NAMES = [kind + "".join(f" {name}" for name in more) for kind, more, *_ in FAULTS]

@@ -75,6 +75,11 @@ class RacslLines:
         self._limit = limit
         self._buffer = bytearray()
 
+    @property
+    def has_half(self) -> bool:
+        """Whether a line has begun that has not ended."""
+        return bool(self._buffer)
+
     def receive_data(self, data: bytes) -> list[str]:
         """Return the lines that ``data`` completes, without their ends.
 

@@ -74,7 +74,7 @@ class SerialLine:
             TransportError: It may not be opened, or is no serial line.
         """
         self._is_idle = False
-        if self._port is not None and self._failure is None and not self._lines:
+        if self._port is not None and self._failure is None and self._is_silent:
             return
         self.shut()
         self._is_idle = False
@@ -111,14 +111,18 @@ class SerialLine:
         return answer
 
     async def check(self) -> None:
-        """Check that the device is still there.
+        """Check that the device is still there, and quiet.
 
         Raises:
             NoReaderError: It was unplugged.
+            TransportError: It says what no board says.
         """
-        if self._failure is not None:
+        failure = self._failure
+        if failure is not None:
             self.shut()
-            raise NoReaderError(self._device, "the device is gone", hint=MISSING_HINT)
+            if isinstance(failure, CardRemovedError):
+                raise NoReaderError(self._device, "the device is gone", hint=MISSING_HINT)
+            raise failure
 
     async def close(self) -> None:
         """End a session; the line stays open for the next."""
@@ -142,12 +146,14 @@ class SerialLine:
             close_port(port)
 
     async def _probe(self) -> None:
+        quiet_s = QUIET_S
         for _ in range(PROBES):
             try:
                 await within(self._device, self._wake(), PROBE_S)
             except TransportTimeoutError:
+                quiet_s = PROBE_S  # its answer may be late, and is none to what is asked next
                 continue
-            await self._settle()
+            await self._settle(quiet_s)
             return
         text = f"nobody answers at {self._baud} baud"
         raise TransportTimeoutError(self._device, text, hint=SILENT_HINT)
@@ -160,7 +166,7 @@ class SerialLine:
                 return
         raise TransportError(self._device, ENDLESS, hint=SILENT_HINT)
 
-    async def _settle(self) -> None:
+    async def _settle(self, quiet_s: float) -> None:
         """Wait until what else the board says about its start is over.
 
         Raises:
@@ -168,7 +174,7 @@ class SerialLine:
         """
         for _ in range(NOISE_LIMIT):
             try:
-                await within(self._device, self._next(), QUIET_S)
+                await within(self._device, self._next(), quiet_s)
             except TransportTimeoutError:
                 return
         raise TransportError(self._device, ENDLESS, hint=SILENT_HINT)
@@ -213,21 +219,30 @@ class SerialLine:
         except OSError:
             data = b""
         if not data:
-            asyncio.get_running_loop().remove_reader(port.fileno())
-            self._fail(CardRemovedError(self._device, "the device went away", hint=MISSING_HINT))
+            self._hear_no_more(
+                port, CardRemovedError(self._device, "the device went away", hint=MISSING_HINT)
+            )
             return
         try:
             self._lines += self._cutter.receive_data(data)
         except RacsPeerError as error:
             self._cutter = RacslLines(LINE_LIMIT)
             if not self._is_starting:  # boards make noise when they start, at any speed
-                self._fail(TransportError(self._device, str(error), hint=SILENT_HINT))
+                self._hear_no_more(port, TransportError(self._device, str(error), hint=SILENT_HINT))
         if len(self._lines) > NOISE_LIMIT:
-            self._fail(TransportError(self._device, ENDLESS, hint=SILENT_HINT))
+            self._hear_no_more(port, TransportError(self._device, ENDLESS, hint=SILENT_HINT))
         self._news.set()
 
+    def _hear_no_more(self, port: Port, error: TransportError) -> None:
+        asyncio.get_running_loop().remove_reader(port.fileno())
+        self._fail(error)
+
+    @property
+    def _is_silent(self) -> bool:
+        return not self._lines and not self._cutter.has_half
+
     def _check_silence(self) -> None:
-        if self._lines:
+        if not self._is_silent:
             raise TransportError(self._device, "the board answers what it was not asked")
 
     def _check(self) -> Port:

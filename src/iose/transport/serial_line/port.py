@@ -2,7 +2,7 @@
 """A serial port, opened and set up: what pyserial does, off the event loop (tls-im.md §5).
 
 Drivers may take their time to open a device, and for ever with one that hangs: each opening has a
-thread of its own that nothing waits for at the end.
+thread of its own that nothing waits for at the end; a device has a few such threads at most.
 """
 
 import asyncio
@@ -10,10 +10,16 @@ import errno
 import termios
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import Final, Protocol
 
-from iose.transport.errors import CardBusyError, NoReaderError, TransportError
+from iose.transport.errors import (
+    CardBusyError,
+    NoReaderError,
+    TransportError,
+    TransportTimeoutError,
+)
 
 RESET_S: Final = 0.1  # both lines low: boards restart when DTR or RTS rises
 MISSING: Final = (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.ENOTDIR)
@@ -24,6 +30,12 @@ FORBIDDEN_HINT: Final = "add the user of this process to the group dialout, then
 TAKEN_HINT: Final = "another program has it open: fuser shows which"
 NO_TTY_HINT: Final = "a serial line is meant, such as /dev/ttyACM0"
 INSTALL_HINT: Final = "pip install 'iose[serial]'"
+STUCK_HINT: Final = "its driver hangs: unplug it and plug it in again"
+
+OPENINGS_AT_MOST: Final = 3  # of one device, at a time
+
+_openings: Final[Counter[str]] = Counter()  # under way in this process, by device
+_counting: Final = threading.Lock()
 
 
 class Port(Protocol):
@@ -45,8 +57,12 @@ async def open_port(device: str, baud: int) -> Port:
     Raises:
         NoReaderError: There is no such device.
         CardBusyError: Another program has it.
+        TransportTimeoutError: Its driver has not done yet what it was asked for before.
         TransportError: It may not be opened, or is no serial line.
     """
+    if _openings[device] >= OPENINGS_AT_MOST:
+        text = "the device is still being opened"
+        raise TransportTimeoutError(device, text, hint=STUCK_HINT)
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[Port] = loop.create_future()
 
@@ -55,12 +71,17 @@ async def open_port(device: str, baud: int) -> Port:
             result: Port | TransportError = _open(device, baud)
         except TransportError as error:
             result = error
+        finally:
+            with _counting:
+                _openings[device] -= 1
         try:
             loop.call_soon_threadsafe(_hand_over, opened, result)
         except RuntimeError:  # the loop has ended meanwhile
             if not isinstance(result, TransportError):
                 close_port(result)
 
+    with _counting:
+        _openings[device] += 1
     threading.Thread(target=work, name=f"open {device}", daemon=True).start()
     return await opened
 
