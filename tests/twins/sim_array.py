@@ -3,8 +3,8 @@
 
 Faults befall exchanges, or the command that ``verb`` names, of all slots or of ``slot``; besides
 the faults of every twin: ``refuse``, ``bomb`` (runs without end), ``long`` (a line without end),
-``twice`` (a line nobody asked for). Orders ``{"insert": 701}`` and ``{"remove": 701}`` move cards;
-``{"said": true}`` tells what was heard since.
+``twice`` (a line nobody asked for), ``half`` (half of one). Orders ``{"insert": 701}`` and
+``{"remove": 701}`` move cards; ``{"said": true}`` tells what was heard since.
 """
 
 import argparse
@@ -165,6 +165,7 @@ def damage(line: bytes, fault: str | None) -> bytes:
         "bomb": b"000 " + b"*FFAA" * 400 + b"\n",
         "long": b"0" * 100_000,
         "twice": line * 2,
+        "half": line + line[:6],
     }
     return changed.get(fault or "", line)
 

@@ -189,7 +189,7 @@ class RacslLine:
             async with asyncio.timeout(0):
                 if self._reader is not None:
                     self._take(await self._some(self._reader))
-        if self._answers:
+        if self._answers or self._lines.has_half:
             raise TransportError(self.name, "the server answers what it was not asked")
 
     async def _some(self, reader: asyncio.StreamReader) -> bytes:

@@ -32,6 +32,7 @@ FAULTS = [
     ("bomb", {}, TransportError, "longer than"),
     ("long", {}, TransportError, "longer than"),
     ("twice", {}, TransportError, "not asked"),
+    ("half", {}, TransportError, "not asked"),
     ("slow", {"delay_s": 60}, TransportTimeoutError, "no answer"),
 ]
 NAMES = [kind + "".join(f" {name}" for name in more) for kind, more, *_ in FAULTS]
@@ -188,6 +189,23 @@ async def test_contents_that_do_not_come_are_a_fault_of_the_array(array, kind, m
         (slot,) = bank.bank.slots
         assert (slot.name, slot.seid, slot.state) == ("array", "", SlotState.FAULT)
         array.fault(None)
+        await bank.becomes("sim-701", SlotState.READY)
+
+
+async def test_contents_are_believed_whatever_becomes_of_the_goodbye(array, monkeypatch):
+    monkeypatch.setattr("iose.transport.sim_array.bank.CLOSE_S", 0.05)
+    array.fault("silence", verb="QUIT")
+    async with started(bank_of(array, poll_s=60.0)) as bank:
+        assert await bank.becomes("sim-701", SlotState.READY)
+
+
+async def test_more_cards_than_any_array_has_are_a_fault(array, monkeypatch):
+    monkeypatch.setattr("iose.transport.sim_array.bank.CARDS_AT_MOST", 1)
+    async with started(bank_of(array)) as bank:
+        (slot,) = bank.bank.slots
+        assert slot.state is SlotState.FAULT
+        assert "more than 1 cards" in slot.fault
+        array.order(remove=702)
         await bank.becomes("sim-701", SlotState.READY)
 
 

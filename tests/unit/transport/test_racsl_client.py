@@ -76,9 +76,10 @@ def test_tasks_that_share_a_connection_wait_for_each_other():
     run(work)
 
 
-def test_a_line_nobody_asked_for_is_no_answer():
+@pytest.mark.parametrize("unasked", [b"9000\r\n", b"90"])
+def test_a_line_nobody_asked_for_is_no_answer(unasked):
     async def work(board, reader):
-        board.answers.append(b"OK\r\n9000\r\n")
+        board.answers.append(b"OK\r\n" + unasked)
         connection = await reader.connect()
         with pytest.raises(TransportError, match="not asked") as caught:
             await connection.transmit(SELECT)

@@ -13,12 +13,13 @@ from typing import Final
 from iose.protocols.sim_array import SimBoard, decode_content
 from iose.transport.bank import Slot, SlotState
 from iose.transport.errors import CardRemovedError, NoReaderError, TransportError
-from iose.transport.link import OPEN_S, within
+from iose.transport.link import CLOSE_S, OPEN_S, within
 from iose.transport.sim_array.line import GARBAGE_HINT, ArrayLine, SlotLink
 from iose.transport.slot_keeper import SlotKeeper, look_at
 from iose.wire.errors import DecodeError
 
 LOOKS_AT_A_TIME: Final = 8
+CARDS_AT_MOST: Final = 1000  # five times the readers of a published server
 NOT_LOOKED: Final = "not looked at yet"
 NOT_LISTED: Final = "the array has no such slot"
 SLOT_HINT: Final = "slots are 100 times the board plus the position: correct the configuration"
@@ -99,6 +100,7 @@ class SimArrayBank:
         async with self._polls:
             try:
                 boards = await within(self._name, self._contents(), OPEN_S)
+                self._check_size(boards)
             except TransportError as error:
                 self._take_error(error)
             else:
@@ -111,8 +113,8 @@ class SimArrayBank:
                 await self._reset()
             await line.open()
             boards = decode_content(await line.ask("CONTENT"))
-            with suppress(CardRemovedError):  # some hang up at once
-                await line.ask("QUIT")
+            with suppress(TransportError):  # some hang up at once; what they say does not matter
+                await within(self._name, line.ask("QUIT"), CLOSE_S)
         except DecodeError as error:
             raise TransportError(self._name, str(error), hint=GARBAGE_HINT) from error
         except CardRemovedError as error:
@@ -131,6 +133,22 @@ class SimArrayBank:
             self._is_reset = True
         finally:
             line.abort()
+
+    def _check_size(self, boards: Iterable[SimBoard]) -> None:
+        """Check that there are not too many cards, together with those that were there before.
+
+        Raises:
+            TransportError: There are.
+        """
+        found = {
+            board.first + place
+            for board in boards
+            for place, card in enumerate(board.cards)
+            if card
+        }
+        if len(found | set(self._keepers)) > CARDS_AT_MOST:
+            text = f"the array lists more than {CARDS_AT_MOST} cards"
+            raise TransportError(self._name, text, hint=GARBAGE_HINT)
 
     def _take_contents(self, boards: Iterable[SimBoard]) -> None:
         if self._whole is not None:

@@ -16,6 +16,8 @@ from iose.transport.errors import CardRemovedError, NoReaderError, TransportErro
 from iose.transport.link import reason
 from iose.wire.errors import DecodeError, LocalProtocolError
 
+LINE_END: Final = b"\r\n"
+HUNG_UP: Final = "the array closed the connection"
 ATR_SHORTEST: Final = 2  # TS and T0
 WRONG_LENGTH: Final = StatusWord.WRONG_LENGTH.to_bytes(STATUS_SIZE, "big")
 ABSENT_HINT: Final = "is the array on, and is this its address? it is tried again by itself"
@@ -56,8 +58,7 @@ class ArrayLine:
         try:
             await self._hear(self._reader)
         except CardRemovedError as error:
-            text = "the array closed the connection"
-            raise NoReaderError(self._name, text, hint=ABSENT_HINT) from error
+            raise NoReaderError(self._name, HUNG_UP, hint=ABSENT_HINT) from error
 
     async def ask(self, line: str) -> bytes:
         """Return the answer to a line, both without their ends.
@@ -79,12 +80,21 @@ class ArrayLine:
             writer.transport.abort()
 
     async def _check_silence(self, reader: asyncio.StreamReader) -> None:
-        line = b""
+        unasked = b""
         with suppress(TimeoutError):
             async with asyncio.timeout(0):
-                line = await self._hear(reader)
-        if line:
+                unasked = await self._some(reader)
+        if unasked.strip(LINE_END):
             raise TransportError(self._name, "the array answers what it was not asked")
+
+    async def _some(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            data = await reader.read(LINE_LIMIT)
+        except OSError:
+            data = b""
+        if not data:
+            raise CardRemovedError(self._name, HUNG_UP)
+        return data
 
     async def _hear(self, reader: asyncio.StreamReader) -> bytes:
         try:
@@ -93,8 +103,8 @@ class ArrayLine:
             text = f"a line is longer than {LINE_LIMIT} bytes"
             raise TransportError(self._name, text, hint=GARBAGE_HINT) from error
         except (asyncio.IncompleteReadError, OSError) as error:
-            raise CardRemovedError(self._name, "the array closed the connection") from error
-        return line.rstrip(b"\r\n")
+            raise CardRemovedError(self._name, HUNG_UP) from error
+        return line.rstrip(LINE_END)
 
 
 class SlotLink:
