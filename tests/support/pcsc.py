@@ -6,8 +6,10 @@ service and the driver, as other programs use it.
 """
 
 import ctypes
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,8 @@ UNPOWER = 2
 ANSWER_SIZE = 65_538
 READER = "Virtual PCD 00 00"
 LIBRARY = "libpcsclite.so.1"
+# of the service of this process of tests (tests/conftest.py)
+PCSC_SOCKET = Path(os.environ.get("PCSCLITE_CSOCK_NAME", "/run/pcscd/pcscd.comm"))
 
 
 def require_pyscard() -> None:

@@ -11,27 +11,29 @@ import os
 import re
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 import pytest
 
 from iose.iso7816.atr import Atr, TransmissionProtocol
 from iose.iso7816.t0 import T0Interface
 from iose.protocols.vpcd import Order
+from tests.support.pcsc import PCSC_SOCKET
 from tests.support.peers import all_peers_expected, require_peer
 
-VPCD_PORT = 27_963  # the driver's own, 35963, the kernel gives to whoever asks for any free port
-VPCD_ADDRESS = ("127.0.0.1", VPCD_PORT)
 SLOTS = 2  # of each reader, on ports that follow each other
+PORTS = 8  # of one process's readers
+PROCESSES = 64
+FIRST_PORT = 27_963  # the driver's own, 35963, the kernel gives to whoever asks for any free port
 DRIVER_CONFIGURATION = Path("/etc/reader.conf.d/vpcd")
 DRIVER_LIBRARY = re.compile(r"^LIBPATH\s+(\S+)", re.MULTILINE)
 READER = """FRIENDLYNAME "{name}"
@@ -39,8 +41,6 @@ DEVICENAME /dev/null:0x{port:04X}
 LIBPATH {library}
 CHANNELID 0x{port:04X}
 """
-DAEMON_SOCKET = Path("/run/pcscd/pcscd.comm")
-DAEMON_PID = DAEMON_SOCKET.with_name("pcscd.pid")
 HAND_OVER = """import os, sys
 os.dup2(int(sys.argv[1]), 3)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
@@ -48,6 +48,24 @@ os.execv(sys.argv[2], sys.argv[2:])
 """  # sd_listen_fds(3)
 START_DEADLINE_S = 10.0
 POLL_S = 0.02
+
+
+def _own_ports() -> tuple[int, TextIO]:
+    """Return ports that no other process of tests has, and what keeps them ours while we live."""
+    folder = Path(tempfile.gettempdir())
+    for number in range(PROCESSES):
+        lock = (folder / f"iose-virtual-reader-{os.getuid()}-{number}").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        return FIRST_PORT + number * PORTS, lock
+    pytest.fail(f"{PROCESSES} processes have virtual readers", pytrace=False)
+
+
+VPCD_PORT, _PORTS_LOCK = _own_ports()
+VPCD_ADDRESS = ("127.0.0.1", VPCD_PORT)
 
 
 class Card(Protocol):
@@ -240,9 +258,8 @@ class VirtualService:
 
     def start(self) -> None:
         """Start it, and return when its readers are there."""
-        if not _is_served():  # one that was killed may have the number of another process by now
-            DAEMON_PID.unlink(missing_ok=True)
-        self._process = self._run(self._command())
+        with self._listen() as listener:
+            self._hand_over(listener)
         for port in self.ports:
             _wait_until("pcscd opens the virtual reader", lambda port=port: _is_listening(port))
 
@@ -252,37 +269,40 @@ class VirtualService:
         Returns:
             A thread that ends when it has been started.
         """
-        DAEMON_SOCKET.parent.mkdir(exist_ok=True)
-        DAEMON_SOCKET.unlink(missing_ok=True)
-        DAEMON_PID.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(DAEMON_SOCKET))
-        listener.listen()
+        listener = self._listen()
 
         def wait() -> None:
             with listener:
                 select.select([listener], [], [], START_DEADLINE_S)
-                command = [sys.executable, "-c", HAND_OVER, str(listener.fileno())]
-                self._process = self._run(
-                    [*command, *self._command()], pass_fds=(listener.fileno(),)
-                )
+                self._hand_over(listener)
 
         thread = threading.Thread(target=wait, daemon=True)
         thread.start()
         return thread
 
-    def _command(self) -> list[str]:
-        return [require_peer("pcscd"), "--foreground", "--config", str(self._configuration)]
+    def _listen(self) -> socket.socket:
+        PCSC_SOCKET.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(PCSC_SOCKET))
+        listener.listen()
+        return listener
 
-    def _run(self, command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+    def _hand_over(self, listener: socket.socket) -> None:
+        number = listener.fileno()
+        service = [require_peer("pcscd"), "--foreground", "--config", str(self._configuration)]
         with self._log.open("ab") as log:
-            return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", HAND_OVER, str(number), *service],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(number,),
             )
 
     def stop(self) -> None:
         """End it in order; a second time changes nothing."""
         self._end(subprocess.Popen.terminate)
+        PCSC_SOCKET.unlink(missing_ok=True)
 
     def kill(self) -> None:
         """Kill it without warning."""
@@ -325,7 +345,8 @@ def reader_name(number: int) -> str:
 def virtual_reader(folder: Path, readers: int = 1) -> Iterator[VirtualService]:
     """Give a PC/SC service with empty virtual readers; skip where it cannot be.
 
-    Only root starts the service, and one machine has one: a lock makes tests wait for each other.
+    Only root starts the service. Each process of tests has its own, beside that of the machine,
+    and nobody else knows it: what a card is sent comes from the test.
     """
     require_peer("pcscd")
     require_peer("opensc-tool")
@@ -333,39 +354,18 @@ def virtual_reader(folder: Path, readers: int = 1) -> Iterator[VirtualService]:
         _miss("the driver of the virtual reader is not installed (Debian package vsmartcard-vpcd)")
     if os.geteuid() != 0:
         _miss("only root can start pcscd")
-    # the same file for all: what is shared is the service of the whole machine
-    with Path("/run/lock/iose-virtual-reader").open("w") as lock:
-        _wait_for_turn(lock)
-        if DAEMON_SOCKET.exists() and _is_served():
-            pytest.skip("another PC/SC service runs on this machine")
-        service = VirtualService(folder, readers)
-        try:
-            service.start()
-            yield service
-        finally:
-            service.stop()
-            if not _is_served():
-                DAEMON_SOCKET.unlink(missing_ok=True)
-
-
-def _wait_for_turn(lock: TextIO) -> None:
-    """Wait for the lock; the clock of pytest-timeout stands still, for others have it running."""
-    left = signal.setitimer(signal.ITIMER_REAL, 0)[0]
+    service = VirtualService(folder, readers)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        service.start()
+        yield service
     finally:
-        signal.setitimer(signal.ITIMER_REAL, left)
+        service.stop()
 
 
 def _miss(reason: str) -> None:
     if all_peers_expected():
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-def _is_served() -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(DAEMON_SOCKET)) == 0
 
 
 def has_card(reader: str = "Virtual PCD 00 00") -> bool:

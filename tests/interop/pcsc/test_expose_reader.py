@@ -5,7 +5,6 @@ The array is a twin, the driver vsmartcard's, the service pcscd, the program Ope
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,10 +13,7 @@ from tests.support.node import LoggedNode, configured_node, until
 from tests.support.twin import Twin, twin
 from tests.support.virtual_card import VirtualService, has_card, virtual_reader
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.timeout(300),
-]  # the machine has one service: files take turns
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
 RESET_TLS = "00D8000000"
 WITH_DATA = "00A4040008A00000015100000000"
@@ -29,17 +25,21 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualService
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def array() -> Iterator[Twin]:
     with twin("sim_array", "--slots", "701") as running:
         yield running
 
 
-@pytest.fixture
-def node(service: VirtualService, array: Twin, tmp_path: Path) -> Iterator[LoggedNode]:
+@pytest.fixture(scope="module")
+def node(
+    service: VirtualService, array: Twin, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LoggedNode]:
     address = "{}:{}".format(*array.address)
     table = {"type": "sim-array", "name": "array", "address": address, "poll_s": 0.1}
-    with configured_node(tmp_path, elements=0, node={"readers": [table]}) as running:
+    with configured_node(
+        tmp_path_factory.mktemp("node"), elements=0, node={"readers": [table]}
+    ) as running:
         until(lambda: states(running) == ["ready"])
         yield running
 
@@ -69,3 +69,5 @@ def test_a_card_taken_out_of_the_array_leaves_the_virtual_reader_until_it_is_bac
     until(has_card)
     assert send(RESET_TLS) == ["9000"]
     assert exposures(node)[0]["fault"] == ""
+    node.ask("reader.withdraw", {"element": "key701.com"})
+    until(lambda: not has_card())

@@ -5,7 +5,6 @@ Between the two are vsmartcard's driver and pcscd; TLS ends in the element of th
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,10 +14,7 @@ from tests.support.pcsc import require_pyscard
 from tests.support.running_node import iose
 from tests.support.virtual_card import VirtualService, virtual_reader
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.timeout(300),
-]  # the machine has one service: files take turns
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +32,12 @@ def owner(
         yield running
 
 
-@pytest.fixture
-def user(service: VirtualService, tmp_path: Path) -> Iterator[LoggedNode]:
+@pytest.fixture(scope="module")
+def user(service: VirtualService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedNode]:
     table = {"type": "pcsc", "name": "pcsc"}
-    with configured_node(tmp_path, elements=0, node={"readers": [table]}) as running:
+    with configured_node(
+        tmp_path_factory.mktemp("user"), elements=0, node={"readers": [table]}
+    ) as running:
         yield running
 
 
