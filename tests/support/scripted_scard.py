@@ -30,6 +30,7 @@ class ScriptedReader:
         serial: What the driver tells; None for nothing.
         answer: What the card answers.
         flags: Flags of its state that do not follow from the rest.
+        transaction: Of another program, which shares the card; set at its end.
         commands: What the card was sent.
     """
 
@@ -40,12 +41,14 @@ class ScriptedReader:
     flags: int = 0
     count: int = 0
     holder: int | None = None
+    transaction: threading.Event | None = None
     commands: list[bytes] = field(default_factory=list)
 
     @property
     def state(self) -> int:
         there = ReaderFlag.PRESENT if self.atr else ReaderFlag.EMPTY
         held = ReaderFlag.EXCLUSIVE | ReaderFlag.INUSE if self.holder else 0
+        held |= ReaderFlag.INUSE if self.transaction else 0
         return self.count * COUNT | there | held | self.flags
 
 
@@ -133,6 +136,8 @@ class ScriptedScard:
     def SCardConnect(self, context: int, name: str, mode: int, protocols: int):  # noqa: N802
         self.calls.append(("connect", name, mode, int(protocols)))
         reader = self.readers.get(name)
+        if reader is not None and reader.transaction is not None:  # as pcscd does
+            assert reader.transaction.wait(PATIENCE_S)
         code = self._failure("connect") or self._why_not(reader, mode)
         if code or reader is None:
             return code, 0, 0

@@ -4,7 +4,7 @@
 import asyncio
 import subprocess
 from collections.abc import Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
@@ -307,6 +307,22 @@ async def test_a_card_that_another_program_holds_is_busy(service: VirtualService
         await connection.close()
 
 
+async def test_a_card_in_a_transaction_of_another_program_is_busy_and_no_fault(
+    service: VirtualService, monkeypatch
+):
+    monkeypatch.setattr(card, "BUSY_S", 0.1)
+    await insert(service, element())
+    async with watching(DEADLINE_S) as watched:
+        slot = await watched.until_state(SlotState.READY)
+        with transaction(FIRST):
+            with pytest.raises(CardBusyError):
+                await slot.reader.connect()
+            assert watched.slot().state is SlotState.READY
+        connection = await slot.reader.connect()
+        assert "keystore" in await check_session(connection, PSK)
+        await connection.close()
+
+
 async def test_opensc_is_kept_out_of_a_session_and_may_use_the_card_after_it(service):
     await insert(service, element())
     async with watching() as watched:
@@ -337,6 +353,24 @@ async def test_an_extended_command_is_refused_over_t0_and_carried_over_t1(servic
                     await connection.transmit(long)
             assert "keystore" in await check_session(connection, PSK)
             await connection.close()
+
+
+@contextmanager
+def transaction(reader: str):
+    """Share a card, as another program does, and be in a transaction with it."""
+    from smartcard import scard  # noqa: PLC0415 - an extra
+
+    _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_SYSTEM)
+    code, handle, _ = scard.SCardConnect(
+        context, reader, scard.SCARD_SHARE_SHARED, scard.SCARD_PROTOCOL_ANY
+    )
+    assert (code, scard.SCardBeginTransaction(handle)) == (0, 0)
+    try:
+        yield
+    finally:
+        scard.SCardEndTransaction(handle, scard.SCARD_LEAVE_CARD)
+        scard.SCardDisconnect(handle, scard.SCARD_LEAVE_CARD)
+        scard.SCardReleaseContext(context)
 
 
 def opensc(*arguments: str) -> "subprocess.CompletedProcess[bytes]":

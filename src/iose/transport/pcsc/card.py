@@ -159,6 +159,7 @@ class PcscCard:
             self._check_wanted()
             try:
                 with self._thread.call():
+                    self._scard.check_free(context, self._reader)
                     self._handle, self._protocol = self._scard.connect(
                         context, self._reader, ShareMode.EXCLUSIVE, Protocol.ANY
                     )

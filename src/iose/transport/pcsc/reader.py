@@ -170,6 +170,7 @@ class PcscReader:
         with self._thread.call():
             try:
                 context = self._scard.establish_context()
+                self._scard.check_free(context, self._name)
                 handle, _ = self._scard.connect(
                     context, self._name, ShareMode.DIRECT, Protocol.NONE
                 )

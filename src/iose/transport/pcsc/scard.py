@@ -104,6 +104,16 @@ class Scard:
         kept = ~int(ReaderFlag.CHANGED)  # the flag itself would clear the count above the flags
         return [ReaderLook(str(name), int(state) & kept, bytes(atr)) for name, state, atr in looks]
 
+    def check_free(self, context: int, reader: str) -> None:
+        """Return when nobody uses a reader: connecting to it waits for the end of a transaction.
+
+        Raises:
+            ScardError: Another program is connected, or the reader is gone.
+        """
+        looks = self.wait_for_change(context, 0, [(reader, ReaderFlag.UNAWARE)])
+        if any(look.has(ReaderFlag.INUSE | ReaderFlag.EXCLUSIVE) for look in looks):
+            raise ScardError(ScardCode.SHARING_VIOLATION)
+
     def connect(
         self, context: int, reader: str, mode: ShareMode, protocols: Protocol
     ) -> tuple[int, int]:

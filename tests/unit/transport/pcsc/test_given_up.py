@@ -9,7 +9,7 @@ import pytest
 from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.batch import BatchStep
 from iose.transport.bank import SlotState
-from iose.transport.errors import TransportTimeoutError
+from iose.transport.errors import CardBusyError, TransportTimeoutError
 from iose.transport.pcsc import card, monitor
 from iose.transport.pcsc.codes import Disposition, ScardCode, ShareMode
 from tests.support.scripted_scard import PATIENCE_S, ScriptedReader, ScriptedScard, running
@@ -149,3 +149,29 @@ async def test_names_that_are_no_text_at_all_are_looked_at_again_until_they_are_
         assert "unplug" in slot.hint
         service.SCardListReaders = listed
         await watched.until_state(SlotState.READY)
+
+
+async def test_a_card_in_a_transaction_of_another_program_is_busy_and_no_fault(monkeypatch):
+    monkeypatch.setattr(card, "BUSY_S", 0.02)
+    service = ScriptedScard(**{ONE: ScriptedReader()})
+    async with running(service, apdu_s=SHORT_S) as watched:
+        reader = watched.slots[0].reader
+        transaction = threading.Event()
+        service.change(lambda: setattr(service.readers[ONE], "transaction", transaction))
+        with pytest.raises(CardBusyError):
+            await reader.connect()
+        assert watched.slots[0].state is SlotState.READY
+        transaction.set()
+        service.change(lambda: setattr(service.readers[ONE], "transaction", None))
+        await (await reader.connect()).close()
+
+
+async def test_a_reader_in_a_transaction_from_the_start_is_asked_for_its_serial_number_later():
+    transaction = threading.Event()
+    service = ScriptedScard(**{ONE: ScriptedReader(serial=b"SN-5", transaction=transaction)})
+    async with running(service, apdu_s=SHORT_S) as watched:
+        assert watched.slots[0].state is SlotState.BUSY
+        transaction.set()
+        service.change(lambda: setattr(service.readers[ONE], "transaction", None))
+        ready = await watched.until_state(SlotState.READY)
+        assert ready.seid == "pcsc-SN-5"
