@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A board on a serial line: sessions, and each fault of wire and device (tls-im.md §5)."""
 
+import asyncio
 import errno
 import os
 
@@ -230,6 +231,17 @@ async def test_without_pyserial_the_slot_says_what_to_install(board, monkeypatch
         slot = bank.slot(SEID)
         assert slot.state is SlotState.FAULT
         assert "iose[serial]" in slot.hint
+
+
+async def test_a_bank_that_stops_while_it_opens_its_line_leaves_nothing_open(board):
+    before = set(os.listdir("/proc/self/fd"))
+    bank = bank_of(board.device)
+    starting = asyncio.create_task(bank.start(lambda: None))
+    await asyncio.sleep(0)
+    await bank.stop()
+    await starting
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert bank.slots[0].reader is None
 
 
 async def test_a_line_is_asked_a_text_at_a_time(board):

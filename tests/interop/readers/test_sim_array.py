@@ -192,6 +192,19 @@ async def test_contents_that_do_not_come_are_a_fault_of_the_array(array, kind, m
         await bank.becomes("sim-701", SlotState.READY)
 
 
+async def test_a_session_goes_on_while_contents_do_not_come(array):
+    async with bank_with_both_cards(array) as bank:
+        connection = await bank.connect("sim-701")
+        array.fault("garbage", verb="CONTENT")
+        await bank.becomes("sim-702", SlotState.FAULT)
+        assert bank.slot("sim-701").state is SlotState.READY
+        assert (await connection.transmit(SELECT)).status == 0x9000
+        await connection.close()
+        await bank.becomes("sim-701", SlotState.FAULT)
+        array.fault(None)
+        await bank.becomes("sim-701", SlotState.READY)
+
+
 async def test_contents_are_believed_whatever_becomes_of_the_goodbye(array, monkeypatch):
     monkeypatch.setattr("iose.transport.sim_array.bank.CLOSE_S", 0.05)
     array.fault("silence", verb="QUIT")

@@ -42,6 +42,7 @@ READERS = {
         "S": "tests/interop/readers/test_serial_line.py",
         "L": "tests/interop/readers/test_racsl_board.py",
         "K": "tests/unit/transport/test_slot_keeper.py",
+        "P": "tests/unit/transport/test_serial_port.py",
     },
     "Devices on an I2C bus": {
         "I": "tests/interop/i2c/test_faults.py",

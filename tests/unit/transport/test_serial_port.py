@@ -2,16 +2,25 @@
 """Serial lines of this process alone: drivers that hang, boards that are late or babble."""
 
 import asyncio
+import errno
 import os
+import sys
+import termios
 import threading
 import tty
+from types import SimpleNamespace
 
 import pytest
 
 from iose.client.errors import ModuleError
 from iose.client.module_place import ReaderModule
 from iose.client.module_text import TextModule
-from iose.transport.errors import NoReaderError, TransportError, TransportTimeoutError
+from iose.transport.errors import (
+    CardRemovedError,
+    NoReaderError,
+    TransportError,
+    TransportTimeoutError,
+)
 from iose.transport.serial_line import SerialLine, line, port
 
 PATIENCE_S = 20.0
@@ -64,6 +73,41 @@ def test_a_driver_that_hangs_takes_a_few_threads_and_no_more(hung):
             assert await asyncio.to_thread(late.closed.wait, PATIENCE_S)
 
     asyncio.run(work())
+
+
+def test_what_was_written_is_dropped_before_a_port_is_closed():
+    done = []
+
+    class Port:
+        def reset_output_buffer(self):
+            done.append("drop")
+            raise termios.error(errno.EIO, "Input/output error")
+
+        def close(self):
+            done.append("close")
+            raise OSError(errno.EIO, "Input/output error")
+
+    port.close_port(Port())
+    assert done == ["drop", "close"]
+
+
+def test_a_board_is_restarted_once_the_port_is_ours(monkeypatch):
+    done = []
+
+    class Serial:
+        def __init__(self, device, baud, **given):
+            done.append((device, baud, given["exclusive"]))
+
+        def __setattr__(self, name, value):
+            done.append((name, value))
+
+    monkeypatch.setattr(port, "RESET_S", 0)
+    monkeypatch.setitem(sys.modules, "serial", SimpleNamespace(Serial=Serial))
+    opened = asyncio.run(port.open_port("/dev/board", 9600))
+    assert isinstance(opened, Serial)
+    assert done[0] == ("/dev/board", 9600, True)
+    assert set(done[1:3]) == {("dtr", False), ("rts", False)}
+    assert set(done[3:]) == {("dtr", True), ("rts", True)}
 
 
 def test_a_module_whose_driver_hangs_is_given_up(hung, monkeypatch):
@@ -137,6 +181,41 @@ def test_a_late_answer_to_a_probe_is_none_to_what_is_asked_next(patience):
             assert await serial_line.ask("user 0000") == "OK"
             serial_line.shut()
 
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("first", [b"", b"Ready\r\n"])
+def test_a_board_that_does_not_stop_talking_at_its_start_is_given_up(patience, first):
+    noise = first + b"starting\r\n" * (line.NOISE_LIMIT + 50)
+
+    async def work():
+        async with Board(lambda board, _: board.say(noise)) as board:
+            serial_line = SerialLine(board.device)
+            with pytest.raises(TransportError, match="stop talking"):
+                await serial_line.open()
+
+    asyncio.run(work())
+
+
+def test_a_device_that_fails_to_be_read_went_away(patience, monkeypatch):
+    failing = []
+
+    def read(number, size, read=os.read):
+        if failing and number != failing[0]:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(number, size)
+
+    async def work():
+        async with Board(lambda board, _: board.say(b"Ready\r\n")) as board:
+            serial_line = SerialLine(board.device)
+            await serial_line.open()
+            failing.append(board.far)
+            with pytest.raises(CardRemovedError, match="went away"):
+                await serial_line.ask("on")
+            with pytest.raises(NoReaderError, match="gone"):
+                await serial_line.check()
+
+    monkeypatch.setattr(line, "os", SimpleNamespace(read=read, write=os.write))
     asyncio.run(work())
 
 
