@@ -33,6 +33,9 @@ WITHDRAW: Final = "reader.withdraw"
 EXPOSED: Final = "reader.exposed"
 LOCK_WAIT_S: Final = 3.0  # who holds it may take minutes, and who asks sits at a terminal
 START_LIMIT_S: Final = 6.0  # with the wait for the lock, less than the supervisor waits
+GONE_HINT: Final = (
+    "it is put in again when it is back; if it is not to be, 'iose reader withdraw' with its SEID"
+)
 PORT_LIMIT: Final = 0xFFFF
 HOST_LIMIT: Final = 255  # of a DNS name
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -159,7 +162,7 @@ class Exposures:
         async def connect() -> Connection:
             now = self._find(seid)  # another reader may lead to it by now
             if now is None:
-                raise NoReaderError(seid, "the element is not there any more")
+                raise NoReaderError(seid, "the element is not there any more", hint=GONE_HINT)
             return await now.reader.connect()
 
         exposure = Exposure(seid, found.sen, connect, request.address, request.protocol)

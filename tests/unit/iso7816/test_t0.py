@@ -79,6 +79,13 @@ def test_a_length_corrected_wrongly_asks_the_element_again():
     assert element.asked == ["00B0000010", "00B0000004"]
 
 
+def test_another_command_of_the_right_length_is_not_the_one_to_be_repeated():
+    element = Element("0102039000", "AABBCC9000")
+    assert element.exchange("00B0000010") == "6C03"
+    assert element.exchange("00B0010003") == "AABBCC9000"
+    assert element.asked == ["00B0000010", "00B0010003"]
+
+
 def test_another_command_drops_what_waits():
     element = Element("0102039000", "9000", "6985")
     element.exchange("00D6000002ABCD")

@@ -4,7 +4,8 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,15 @@ class House:
         async with asyncio.timeout(PATIENCE_S):
             while self.holder(seid) is not None:  # noqa: ASYNC110  # as an operator looks
                 await asyncio.sleep(0.005)
+
+
+def watched_processes() -> int:
+    """Return how many descriptors of processes this one has."""
+    count = 0
+    for one in Path("/proc/self/fdinfo").iterdir():
+        with suppress(FileNotFoundError):  # that of the folder itself
+            count += "\nPid:" in one.read_text()
+    return count
 
 
 @pytest.fixture
@@ -194,6 +204,14 @@ async def test_an_exposure_ends_with_the_process_that_wants_it(house: House):
     assert house.notes[-1] == ("WITHDRAW", "se-1")
 
 
+async def test_a_process_is_watched_no_longer_than_its_exposure_lasts(house: House):
+    before = watched_processes()
+    await house.expose(owner=os.getpid())
+    assert watched_processes() == before + 1
+    await house.withdraw()
+    assert watched_processes() == before
+
+
 async def test_an_exposure_withdrawn_does_not_mind_its_owner_any_more(house: House):
     async with process() as owner:
         await house.expose(owner=owner.pid)
@@ -219,6 +237,9 @@ async def test_an_element_that_is_gone_is_withdrawn_by_the_name_it_had(house: Ho
     house.exposures.look()
     card.writer.write(b"\x00\x01\x04")
     await card.ended()
+    async with asyncio.timeout(PATIENCE_S):
+        while "reader withdraw" not in house.exposures.snapshot()[0]["hint"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
     assert (await house.withdraw("KEY1.com"))["withdrawn"]["connected"] is False
 
 

@@ -11,7 +11,12 @@ import pytest
 from iose.iso7816.atr import TransmissionProtocol
 from iose.protocols.vpcd import Order
 from iose.runtime.compose import make_element
-from iose.servers.driver_link import DriverAddress, DriverLink, DriverTimes
+from iose.servers.driver_link import (
+    QUICK_ACKNOWLEDGEMENT,
+    DriverAddress,
+    DriverLink,
+    DriverTimes,
+)
 from iose.servers.virtual_reader import Exposure
 from iose.transport.errors import (
     CardBusyError,
@@ -398,6 +403,22 @@ async def test_a_driver_that_floods_leaves_others_their_turns(order: Order):
             pass
         counting.cancel()
         assert turns >= FLOOD
+
+
+@pytest.mark.skipif(QUICK_ACKNOWLEDGEMENT is None, reason="this system has no such option")
+async def test_each_receive_asks_for_acknowledgements_at_once_again():
+    async with listening_driver() as driver:
+        link = DriverLink(DriverAddress("127.0.0.1", driver.port), QUICK)
+        await link.open()
+        assert await link.next_message() is Order.ATR
+        await link.send(b"ATR")
+        card = await driver.card()
+        option = (socket.IPPROTO_TCP, QUICK_ACKNOWLEDGEMENT)
+        link._open_socket().setsockopt(*option, 0)  # as the kernel does when it likes
+        card.say(Order.POWER_ON)
+        assert await link.next_message() is Order.POWER_ON
+        assert link._open_socket().getsockopt(*option)
+        link.close()
 
 
 async def test_a_driver_that_never_reads_is_left():
