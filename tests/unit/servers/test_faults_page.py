@@ -47,6 +47,7 @@ READERS = {
     "Devices on an I2C bus": {
         "I": "tests/interop/i2c/test_faults.py",
         "D": "tests/unit/transport/i2c/test_bank.py",
+        "K": "tests/unit/transport/i2c/test_bank_faults.py",
         "X": "tests/unit/transport/i2c/test_linux.py",
         "E": "tests/unit/protocols/test_i2c_exchange.py",
         "P": "tests/unit/protocols/test_i2c_blocks.py",
