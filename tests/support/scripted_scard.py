@@ -131,6 +131,8 @@ class ScriptedScard:
             looks = [
                 (name, self.readers[name].state, list(self.readers[name].atr)) for name in names
             ]
+            if is_other:
+                looks = [(name, state | ReaderFlag.CHANGED, atr) for name, state, atr in looks]
             return (OK if is_other else ScardCode.TIMEOUT), [*looks, (NEW_READER, 0, [])]
 
     def SCardConnect(self, context: int, name: str, mode: int, protocols: int):  # noqa: N802

@@ -100,6 +100,17 @@ async def test_cards_and_readers_come_and_go():
         await watched.until(lambda: [slot.name for slot in watched.slots] == [TWO])
 
 
+async def test_a_reader_is_asked_for_its_serial_number_once_whatever_cards_it_has():
+    service = one(serial=b"SN-5")
+    async with running(service) as watched:
+        reader, asked = watched.slots[0].reader, len(service.calls)
+        service.remove(ONE)
+        await watched.until_state(SlotState.EMPTY)
+        service.insert(ONE)
+        ready = await watched.until_state(SlotState.READY)
+        assert (ready.reader is reader, len(service.calls)) == (True, asked)
+
+
 async def test_only_readers_whose_name_matches_are_used():
     service = ScriptedScard(**{ONE: ScriptedReader(), TWO: ScriptedReader()})
     async with running(service, readers=("Other*",)) as watched:

@@ -59,6 +59,15 @@ def test_a_warm_reset_offers_both_protocols_again():
     )  # fmt: skip
 
 
+def test_a_card_is_spoken_to_as_it_wants_after_its_last_reset():
+    service, card = make(T1)
+    card.open()
+    service.readers[NAME].protocol = T0
+    card.reset()
+    card.transmit(bytes.fromhex("00A4040002AABB00"))
+    assert service.readers[NAME].commands == [bytes.fromhex("00A4040002AABB")]
+
+
 def test_letting_go_cuts_the_power_and_leaves_no_context():
     service, card = make()
     card.open()
