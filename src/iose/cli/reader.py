@@ -33,10 +33,11 @@ app.command()(withdraw)
 
 REQUEST_TIMEOUT_S: Final = 30.0
 LONG_WAIT_S: Final = 1.0  # an answer that takes longer is spoken of
+RECENT_S: Final = 3600.0  # a fault that is over is spoken of so long
 COLUMNS: Final = ("bank", "reader", "SEID", "SEN", "state", "sessions", "failures", "slowest")
 NO_TABLES: Final = (
-    "the node has no readers",
-    "add a table [[readers]] to its configuration: docs/readers.md; then iose node reload",
+    "the node has no readers → add a table [[readers]] to its configuration: docs/readers.md; "
+    "then iose node reload"
 )
 NEXT_STEPS: Final = {
     "pcsc": "is the reader plugged in, does pcscd run (systemctl status pcscd.socket), is the "
@@ -47,8 +48,8 @@ NEXT_STEPS: Final = {
     "i2c": "is the bus enabled, the address right, and may you open the device?",
     "serial": "is the board plugged in, the device right, and may you open it?",
 }
-NO_WORDS: Final = {"empty": "no card", "absent": "not there", "fault": "does not work"}
-USABLE: Final = frozenset({"ready", "busy"})
+NO_WORDS: Final = {"absent": "not there", "fault": "does not work"}
+IN_ORDER: Final = frozenset({"ready", "busy", "empty"})
 
 ConfigOption = Annotated[
     Path | None,
@@ -94,8 +95,8 @@ def list_readers(
         print(f"no node runs on {harmless(str(folder.path))}; this command looked itself")
     readers = [read_object(one) for one in read_list(document, "readers")]
     print_table(COLUMNS, map(_row, readers))
-    for what, step in _problems(readers):
-        print(harmless(f"{what} → {step}" if step else what))
+    for line in _problem_lines(readers):
+        print(harmless(line))
     for exposed in map(read_object, read_list({"exposed": [], **document}, "exposed")):
         print(harmless(_exposed(exposed)))
 
@@ -137,25 +138,38 @@ def _exposed(one: Mapping[str, object]) -> str:
     return f"{told}: {one['fault']}" + (f" → {one['hint']}" if one["hint"] else "")
 
 
-def _problems(readers: Sequence[Mapping[str, object]]) -> Iterator[tuple[str, str]]:
-    """Give what is wrong, and what to do about it."""
+def _problem_lines(readers: Sequence[Mapping[str, object]]) -> Iterator[str]:
+    """Say each problem once, whatever many readers of a bank have it."""
     if not readers:
         yield NO_TABLES
+    names: dict[tuple[str, str], list[str]] = {}
     for one in readers:
-        name = str(one.get("reader") or one.get("bank"))
-        state, fault, hint = (str(one.get(key) or "") for key in ("state", "fault", "hint"))
-        health = read_object(one.get("health"))
-        if fault or state not in USABLE:
-            usual = "put a card in" if state == "empty" else NEXT_STEPS.get(str(one["type"]), "")
-            yield f"{name}: {fault or NO_WORDS.get(state, state)}", hint or usual
-        elif state == "ready" and not one.get("sen"):
-            yield (
-                f"{name}: the element has no server name; administrators alone reach it",
-                f'write sen = "NAME" in [element."{one.get("seid")}"]',
-            )
-        waiting = health.get("waiting_since_s")
-        if isinstance(waiting, int | float) and waiting >= LONG_WAIT_S:
-            yield f"{name}: an answer is waited for since {waiting:.0f} s", ""
-        ago = health.get("last_fault_ago_s")
-        if health.get("last_fault") and isinstance(ago, int | float):
-            yield f"{name}: {ago:.0f} s ago: {health['last_fault']}", ""
+        for problem in _problems(one):
+            names.setdefault((str(one["bank"]), problem), []).append(_name(one))
+    for (_, problem), (first, *others) in names.items():
+        yield f"{first}{f' and {len(others)} more' if others else ''}: {problem}"
+
+
+def _name(one: Mapping[str, object]) -> str:
+    return str(one.get("reader") or one.get("bank"))
+
+
+def _problems(one: Mapping[str, object]) -> Iterator[str]:
+    """Give what is wrong with a reader, and what to do about it."""
+    state, fault, hint = (str(one.get(key) or "") for key in ("state", "fault", "hint"))
+    health = read_object(one.get("health"))
+    if fault or state not in IN_ORDER:
+        step = hint or NEXT_STEPS.get(str(one["type"]), "")
+        yield (fault or NO_WORDS.get(state, state)) + (f" → {step}" if step else "")
+    elif state == "ready" and not one.get("sen"):
+        yield (
+            "the element has no server name; administrators alone reach it → "
+            f'write sen = "NAME" in [element."{one.get("seid")}"]'
+        )
+    waiting = health.get("waiting_since_s")
+    if isinstance(waiting, int | float) and waiting >= LONG_WAIT_S:
+        yield f"an answer is waited for since {waiting:.0f} s"
+    ago = health.get("last_fault_ago_s")
+    past = str(health.get("last_fault") or "").removeprefix(f"{_name(one)}: ")
+    if past not in ("", fault) and isinstance(ago, int | float) and ago < RECENT_S:
+        yield f"{ago:.0f} s ago: {past}"

@@ -84,7 +84,11 @@ def test_a_reader_that_works_is_one_row(listed):
             {"state": "fault", "fault": "garbage", "hint": "clean it"},
             "Acme 00 00: garbage → clean it",
         ),
-        ({"state": "empty"}, "Acme 00 00: no card → put a card in"),
+        ({"state": "empty"}, None),
+        (
+            {"state": "empty", "fault": "nobody acknowledges", "hint": "wire it"},
+            "Acme 00 00: nobody acknowledges → wire it",
+        ),
         (
             {"state": "absent", "type": "i2c"},
             "Acme 00 00: not there → is the bus enabled, the address right, and may you open the "
@@ -108,16 +112,49 @@ def test_a_reader_that_works_is_one_row(listed):
             {"health": {**HEALTH, "last_fault": "no answer", "last_fault_ago_s": 61.2}},
             "Acme 00 00: 61 s ago: no answer",
         ),
+        (
+            {"health": {**HEALTH, "last_fault": "Acme 00 00: no answer", "last_fault_ago_s": 1.0}},
+            "Acme 00 00: 1 s ago: no answer",
+        ),
+        (
+            {
+                "state": "fault",
+                "fault": "no answer",
+                "hint": "wait",
+                "health": {**HEALTH, "last_fault": "Acme 00 00: no answer", "last_fault_ago_s": 1},
+            },
+            "Acme 00 00: no answer → wait",
+        ),
+        ({"health": {**HEALTH, "last_fault": "no answer", "last_fault_ago_s": 3600.0}}, None),
         ({"health": {**HEALTH, "waiting_since_s": 0.1}}, None),
         ({"state": "busy", "sen": ""}, None),
     ],
     ids=[
-        *("fault", "empty", "absent", "unknown", "no-applet", "no-name", "waiting", "last-fault"),
-        *("short-wait", "busy"),
+        *("fault", "empty", "empty-for-a-reason", "absent", "unknown", "no-applet", "no-name"),
+        *("waiting", "last-fault", "named-once", "told-once", "long-past", "short-wait", "busy"),
     ],
 )
 def test_what_is_wrong_is_a_line_with_what_to_do(listed, changes, line):
     assert listed({**READER, **changes})[1:] == ([] if line is None else [line])
+
+
+def test_no_name_is_cut_short_on_a_terminal(listed, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    seid = "serial-usb-Acme_Board_1234-if00"
+    row = {**READER, "bank": "serial:/dev/ttyACM0", "reader": "serial:/dev/ttyACM0", "seid": seid}
+    rows = [line.split("│") for line in listed(row) if line.startswith("│")]
+    assert "".join(cells[3].strip() for cells in rows) == seid
+
+
+def test_what_many_readers_of_a_bank_have_is_said_once(listed):
+    gone = {**READER, "state": "absent", "fault": "cannot connect", "hint": "is it on?"}
+    others = [{**gone, "reader": f"Acme {number:02} 00"} for number in (1, 2)]
+    elsewhere = {**gone, "bank": "other", "reader": "Other"}
+    assert listed(gone, *others, elsewhere)[4:] == [
+        "Acme 00 00 and 2 more: cannot connect → is it on?",
+        "Other: cannot connect → is it on?",
+    ]
 
 
 def test_what_a_card_says_does_nothing_to_a_terminal(listed):
@@ -169,13 +206,13 @@ def test_the_document_is_the_nodes(listed):
 
 
 def test_without_a_node_the_readers_of_pcsc_are_looked_at(bank, tmp_path: Path, capsys):
-    bank.slots = (ready_slot("Acme"), Slot("Acme 2", "", SlotState.EMPTY, hint="put one in"))
+    bank.slots = (ready_slot("Acme"), Slot("Acme 2", "", SlotState.EMPTY))
     assert run(["reader", "list", "--data", str(tmp_path)]) == 0
     first, row, empty, *problems = capsys.readouterr().out.splitlines()
     assert first.startswith(f"no node runs on {tmp_path}")
     assert row.split("\t")[:5] == ["pcsc", "Acme", "pcsc-Acme", "key1.com", "ready"]
     assert empty.split("\t")[:5] == ["pcsc", "Acme 2", "", "", "empty"]
-    assert "Acme 2: no card → put one in" in problems
+    assert problems == []
     assert bank.made_of[0].type == "pcsc"
     assert bank.running == 0
 
