@@ -4,6 +4,7 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -189,6 +190,12 @@ def test_a_node_serves_the_published_servers_elements_through_faults(
             told = node.ask("status")["elements"]
             return any(one["seid"] == "se-1" and one["is_served"] for one in told)
 
+        def told() -> list[Any]:
+            listed: list[Any] = node.ask("reader.list")["readers"]
+            return listed
+
+        until(lambda: [one["max_record"] for one in told()] == [512, 512], "what they take")
+        assert [one["health"]["failures"] for one in told()] == [0, 0]  # for all it was asked
         for kind in (None, "silence", "garbage", "partial", "slow"):
             until(is_served, f"the element before {kind}")
             with WireClient(node, element, **CHIP) as client:

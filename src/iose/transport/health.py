@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Final, TypeVar
 
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
+from iose.protocols.racs.status import EventClass
 from iose.transport.base import ApduLimits, BatchStep, Connection, Reader
 from iose.transport.errors import (
     CardBusyError,
@@ -54,8 +55,11 @@ class ReaderHealth:
 
     def note_fault(self, error: TransportError) -> None:
         """Count a failure; an element that is held or not there, and a rule's refusal, are none."""
-        is_by_rule = isinstance(error, RacsRefusedError) and error.is_by_rule
-        if not is_by_rule and not isinstance(error, CardBusyError | NoCardError):
+        # a published server says its rules' refusals with the class of what is in use
+        is_kept_away = isinstance(error, RacsRefusedError) and (
+            error.is_by_rule or error.status.event_class is EventClass.IN_USE
+        )
+        if not is_kept_away and not isinstance(error, CardBusyError | NoCardError):
             self.failures += 1
             self.last_fault = str(error)
             self.last_fault_at = monotonic()

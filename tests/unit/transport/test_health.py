@@ -118,6 +118,7 @@ def test_what_is_nobodys_fault_is_no_failure(error: type[TransportError]):
     ("event_class", "verb", "failures"),
     [
         (EventClass.UNAUTHORIZED, Verb.APDU, 0),
+        (EventClass.IN_USE, Verb.APDU, 0),  # a rule of a published server
         (EventClass.UNAUTHORIZED, Verb.POWERON, 1),
         (EventClass.SYSTEM, Verb.APDU, 1),
     ],
