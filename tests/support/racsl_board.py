@@ -14,9 +14,20 @@ from iose.protocols.racs.racsl import (
 from iose.tls import AlertReceived, ServerEngine, TlsPeerError
 from iose.tls.config import PreSharedKey, ServerConfig
 from iose.tls.events import ApplicationData, HandshakeComplete
+from iose.transport.link import LinkReader
+from iose.transport.racsl_client import RacslEndpoint, RacslLine
+from iose.transport.text_link import TextLink
 from tests.support.engine_pair import server_config
 
 PSK = bytes(range(32))
+ANSWER_S = 60.0
+
+
+def reader_of(endpoint: RacslEndpoint) -> LinkReader:
+    """Return the reader that a bank makes of a board."""
+    return LinkReader(
+        endpoint.address, lambda: TextLink(RacslLine(endpoint), endpoint.sen), apdu_s=ANSWER_S
+    )
 
 
 class RacslBoard:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Final, Protocol, TypeVar
 
 from iose.iso7816.apdu import STATUS_SIZE, CommandApdu, ResponseApdu
+from iose.iso7816.status import StatusWord
 from iose.transport.base import ApduLimits, BatchStep
 from iose.transport.errors import CardRemovedError, TransportError, TransportTimeoutError
 from iose.transport.stack import transmit_batch
@@ -22,6 +23,7 @@ T = TypeVar("T")
 DEFAULT_LIMITS: Final = ApduLimits()
 OPEN_S: Final = 10.0  # to reach the reader
 CLOSE_S: Final = 2.0  # to power the element off politely
+WRONG_LENGTH: Final = StatusWord.WRONG_LENGTH.to_bytes(STATUS_SIZE, "big")  # to what is no command
 SILENT_HINT: Final = "it is tried again by itself; if this lasts, cut the reader's power"
 
 
@@ -87,8 +89,9 @@ class LinkReader:
         apdu_s: Longest wait for an answer, in seconds.
         on_failure: Told what went wrong in a session, or before it began.
         on_left: Told that a session ended without the element's being powered off.
-        limits: What the element takes at a time.
     """
+
+    limits: ApduLimits = DEFAULT_LIMITS
 
     def __init__(
         self,
@@ -98,14 +101,12 @@ class LinkReader:
         apdu_s: float,
         on_failure: Callable[[TransportError], None] = lambda _: None,
         on_left: Callable[[], None] = lambda: None,
-        limits: ApduLimits = DEFAULT_LIMITS,
     ) -> None:
         self._name = name
         self._make_link = make_link
         self._apdu_s = apdu_s
         self._on_failure = on_failure
         self._on_left = on_left
-        self._limits = limits
         self._turn = asyncio.Lock()
         self._session: LinkConnection | None = None
         self._opening: ElementLink | None = None
@@ -116,11 +117,6 @@ class LinkReader:
     def name(self) -> str:
         """Name of the reader."""
         return self._name
-
-    @property
-    def limits(self) -> ApduLimits:
-        """What the element takes at a time."""
-        return self._limits
 
     @property
     def is_held(self) -> bool:

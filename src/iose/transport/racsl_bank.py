@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The element of a RACS Lite board, as a bank of one slot (racs.md §12.1)."""
 
-from collections.abc import Callable
 from typing import Final
 
 from iose.tls.constants import CipherSuite
 from iose.transport.bank import Slot, SlotState
 from iose.transport.racsl_client import RacslEndpoint, RacslLine, connect
-from iose.transport.slot_keeper import SlotKeeper, look_at
+from iose.transport.slot_keeper import OneSlotBank, SlotKeeper
 from iose.transport.text_link import TextLink
 
 SUITES: Final = {
@@ -16,7 +15,7 @@ SUITES: Final = {
 }
 
 
-class RacslBank:
+class RacslBank(OneSlotBank):
     """One element behind RACS Lite; between sessions, no more than a TCP connection asks for it.
 
     Args:
@@ -43,7 +42,7 @@ class RacslBank:
         apdu_s: float,
     ) -> None:
         self._endpoint = RacslEndpoint(
-            host, port, psk, sen, identity=identity, answer_s=apdu_s, suites=SUITES[suite]
+            host, port, psk, sen, identity=identity, suites=SUITES[suite]
         )
         slot = Slot(
             name,
@@ -54,30 +53,14 @@ class RacslBank:
             has_warm_reset=False,
             fault="not looked at yet",
         )
-        self._keeper = SlotKeeper(
-            slot,
-            lambda: TextLink(RacslLine(self._endpoint), sen),
-            apdu_s=apdu_s,
-            check=self._check,
+        super().__init__(
+            SlotKeeper(
+                slot,
+                lambda: TextLink(RacslLine(self._endpoint), sen),
+                apdu_s=apdu_s,
+                check=self._check,
+            )
         )
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """The one slot."""
-        return (self._keeper.slot,)
-
-    async def start(self, changed: Callable[[], None]) -> None:
-        """Look, and keep looking from now on."""
-        self._keeper.start(changed)
-        await self.refresh()
-
-    async def refresh(self) -> None:
-        """Look again now, unless a session has the element."""
-        await look_at((self._keeper,))
-
-    async def stop(self) -> None:
-        """Look no more; a session ends."""
-        await self._keeper.stop()
 
     async def _check(self) -> None:
         _, writer = await connect(self._endpoint)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An element behind RACS Lite, as a reader: TLS 1.3 with a pre-shared key (racs.md §12.1).
+"""A session with a RACS Lite board: TLS 1.3 with a pre-shared key (racs.md §12.1).
 
-For boards that host one element. One TLS session per connection; each command is one line in one
-record, and so is its answer. ``text_link`` knows what the lines say.
+One TLS session for each session with the board's element; each command is one line in one record,
+and so is its answer. ``text_link`` knows what the lines say.
 """
 
 import asyncio
@@ -21,25 +21,21 @@ from iose.tls.constants import CipherSuite, NamedGroup
 from iose.tls.errors import AlertReceived, TlsPeerError
 from iose.tls.events import ApplicationData, Event, PeerClosed
 from iose.transport.addresses import format_address
-from iose.transport.base import ApduLimits
 from iose.transport.errors import (
     CardRemovedError,
     NoReaderError,
     TransportError,
     TransportTimeoutError,
 )
-from iose.transport.link import DEFAULT_LIMITS, LinkReader, reason, within
-from iose.transport.text_link import TextLink
+from iose.transport.link import reason, within
 from iose.wire.errors import LocalProtocolError
 
-DEFAULT_PORT: Final = 444  # of the shipped configurations
 DEFAULT_IDENTITY: Final = "Client_identity"
 DEFAULT_SUITES: Final = (
     CipherSuite.TLS_AES_128_GCM_SHA256,
     CipherSuite.TLS_AES_128_CCM_SHA256,
 )
 HANDSHAKE_S: Final = 10.0
-ANSWER_S: Final = 60.0
 CLOSE_S: Final = 1.0
 LINE_END: Final = b"\r\n"
 READ_SIZE: Final = 65_536
@@ -70,7 +66,6 @@ class RacslEndpoint:
         psk: The key.
         sen: Name sent as SNI, and shown in the ATR.
         identity: PSK identity.
-        answer_s: Longest wait for an answer.
         suites: Cipher suites to offer.
     """
 
@@ -79,25 +74,12 @@ class RacslEndpoint:
     psk: bytes = field(repr=False)
     sen: str
     identity: str = DEFAULT_IDENTITY
-    answer_s: float = ANSWER_S
     suites: tuple[CipherSuite, ...] = DEFAULT_SUITES
 
     @property
     def address(self) -> str:
         """``HOST:PORT/NAME``, an IPv6 address in brackets."""
         return f"{format_address(self.host, self.port)}/{self.sen}"
-
-
-class RacslReader(LinkReader):
-    """The one element of a RACS Lite server, one TLS session per connection."""
-
-    def __init__(self, endpoint: RacslEndpoint, *, limits: ApduLimits = DEFAULT_LIMITS) -> None:
-        super().__init__(
-            endpoint.address,
-            lambda: TextLink(RacslLine(endpoint), endpoint.sen),
-            apdu_s=endpoint.answer_s,
-            limits=limits,
-        )
 
 
 class RacslLine:

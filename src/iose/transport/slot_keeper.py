@@ -188,6 +188,31 @@ async def look_at(keepers: Iterable[SlotKeeper]) -> None:
         await asyncio.gather(*looks, return_exceptions=True)
 
 
+class OneSlotBank:
+    """A bank whose one slot has a keeper (``ReaderBank``)."""
+
+    def __init__(self, keeper: SlotKeeper) -> None:
+        self._keeper = keeper
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The one slot."""
+        return (self._keeper.slot,)
+
+    async def start(self, changed: Callable[[], None]) -> None:
+        """Look, and keep looking from now on."""
+        self._keeper.start(changed)
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Look again now, unless a session has the element."""
+        await look_at((self._keeper,))
+
+    async def stop(self) -> None:
+        """Look no more; a session ends."""
+        await self._keeper.stop()
+
+
 def _state_after(error: TransportError) -> SlotState:
     match error:
         case NoReaderError():

@@ -6,9 +6,8 @@ Boards speak these lines over a serial port, and in the records of a TLS session
 
 from typing import Final, Protocol
 
-from iose.iso7816.apdu import HEADER_SIZE, STATUS_SIZE
+from iose.iso7816.apdu import HEADER_SIZE
 from iose.iso7816.atr import Atr, is_se_name
-from iose.iso7816.status import StatusWord
 from iose.protocols.racs.errors import RacsPeerError
 from iose.protocols.racs.racsl import (
     RacslAnswer,
@@ -18,8 +17,8 @@ from iose.protocols.racs.racsl import (
     encode_command,
 )
 from iose.transport.errors import NoCardError, TransportError
+from iose.transport.link import WRONG_LENGTH
 
-WRONG_LENGTH: Final = StatusWord.WRONG_LENGTH.to_bytes(STATUS_SIZE, "big")
 NO_ELEMENT_HINT: Final = "is an element in the board, and does nobody else use it?"
 GARBAGE_HINT: Final = "does the board carry APDUs as lines of text?"
 

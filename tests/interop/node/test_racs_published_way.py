@@ -18,8 +18,9 @@ from iose.iso7816.batch import BatchStep
 from iose.runtime.author_config import read_author_config
 from iose.transport.errors import NoCardError, RacsRefusedError
 from iose.transport.racs_client import RacsReader
-from iose.transport.racsl_client import RacslEndpoint, RacslReader
+from iose.transport.racsl_client import RacslEndpoint
 from tests.support.node import configured_node
+from tests.support.racsl_board import reader_of
 from tests.support.running_node import iose
 
 pytestmark = pytest.mark.timeout(60)
@@ -107,9 +108,9 @@ def test_racs_lite_reaches_the_element_of_its_key(node):
     endpoint = RacslEndpoint("127.0.0.1", port, PSK, "key1.com", identity="board")
 
     async def work():
-        connection = await RacslReader(endpoint).connect()
+        connection = await reader_of(endpoint).connect()
         with pytest.raises(NoCardError):
-            await RacslReader(endpoint).connect()  # in use
+            await reader_of(endpoint).connect()  # in use
         plan = [BatchStep(KEYSTORE), BatchStep(VERSION)]
         found = await connection.transmit_batch(plan)
         await connection.reset()

@@ -13,9 +13,9 @@ from iose.transport.errors import (
     NoReaderError,
     TransportError,
 )
-from iose.transport.racsl_client import RacslEndpoint, RacslReader
+from iose.transport.racsl_client import RacslEndpoint
 from tests.support.racs_cards import ChunkCard, KeystoreCard
-from tests.support.racsl_board import PSK, RacslBoard
+from tests.support.racsl_board import PSK, RacslBoard, reader_of
 
 SELECT = CommandApdu(0, 0xA4, 4, 0, bytes.fromhex("010203040500"))
 
@@ -23,7 +23,7 @@ SELECT = CommandApdu(0, 0xA4, 4, 0, bytes.fromhex("010203040500"))
 def run(work, process=None, **given):
     async def main():
         async with RacslBoard(process or ChunkCard().process, **given) as board:
-            reader = RacslReader(RacslEndpoint("127.0.0.1", board.port, PSK, "key2.com"))
+            reader = reader_of(RacslEndpoint("127.0.0.1", board.port, PSK, "key2.com"))
             await work(board, reader)
             return board
 
@@ -110,7 +110,7 @@ def test_a_wrong_key_is_told_with_the_next_step():
         endpoint = RacslEndpoint("127.0.0.1", board.port, bytes(32), "key2.com")
         assert bytes(32).hex() not in repr(endpoint)
         with pytest.raises(NoReaderError, match="refused the session") as caught:
-            await RacslReader(endpoint).connect()
+            await reader_of(endpoint).connect()
         assert "PSK" in caught.value.hint
 
     run(work)

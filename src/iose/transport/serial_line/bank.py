@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The element of a board on a serial line, as a bank of one slot (tls-im.md §5)."""
 
-from collections.abc import Callable
 from pathlib import PurePath
 
 from iose.transport.bank import Slot, SlotState
 from iose.transport.serial_line.line import SerialLine
-from iose.transport.slot_keeper import SlotKeeper, look_at
+from iose.transport.slot_keeper import OneSlotBank, SlotKeeper
 from iose.transport.text_link import TextLink
 
 
-class SerialBank:
+class SerialBank(OneSlotBank):
     """One element behind a serial line.
 
     Args:
@@ -33,28 +32,16 @@ class SerialBank:
             has_warm_reset=False,
             fault="not looked at yet",
         )
-        self._keeper = SlotKeeper(
-            slot,
-            lambda: TextLink(self._line, sen),
-            apdu_s=apdu_s,
-            check=self._line.check,
+        super().__init__(
+            SlotKeeper(
+                slot,
+                lambda: TextLink(self._line, sen),
+                apdu_s=apdu_s,
+                check=self._line.check,
+            )
         )
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """The one slot."""
-        return (self._keeper.slot,)
-
-    async def start(self, changed: Callable[[], None]) -> None:
-        """Look, and keep looking from now on."""
-        self._keeper.start(changed)
-        await self.refresh()
-
-    async def refresh(self) -> None:
-        """Look again now, unless a session has the element."""
-        await look_at((self._keeper,))
 
     async def stop(self) -> None:
         """Look no more, and close the line."""
-        await self._keeper.stop()
+        await super().stop()
         self._line.shut()

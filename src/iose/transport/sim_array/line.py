@@ -8,18 +8,15 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from iose.iso7816.apdu import STATUS_SIZE
 from iose.iso7816.atr import ATR_SIZE_LIMIT
-from iose.iso7816.status import StatusWord
 from iose.protocols.sim_array import LINE_LIMIT, SimReply, decode_reply, encode_exchange
 from iose.transport.errors import CardRemovedError, NoReaderError, TransportError
-from iose.transport.link import reason
+from iose.transport.link import WRONG_LENGTH, reason
 from iose.wire.errors import DecodeError, LocalProtocolError
 
 LINE_END: Final = b"\r\n"
 HUNG_UP: Final = "the array closed the connection"
 ATR_SHORTEST: Final = 2  # TS and T0
-WRONG_LENGTH: Final = StatusWord.WRONG_LENGTH.to_bytes(STATUS_SIZE, "big")
 ABSENT_HINT: Final = "is the array on, and is this its address? it is tried again by itself"
 GARBAGE_HINT: Final = "is it a SIM array that listens there?"
 SLOT_HINT: Final = "is the card in order? it is tried again by itself"
