@@ -20,7 +20,7 @@ from iose.iso7816.t0 import T0Interface
 from iose.protocols.vpcd import MESSAGE_LIMIT, Order
 from iose.servers.driver_link import DriverAddress, DriverLink, DriverTimes
 from iose.transport.base import Connection
-from iose.transport.errors import CardRemovedError, TransportError
+from iose.transport.errors import CardRemovedError, NotSentError, TransportError
 from iose.wire.errors import DecodeError, IoseError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("iose.virtual_reader")
@@ -29,7 +29,7 @@ BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_LAST_S: Final = 2.0  # a service that starts again is not kept waiting for longer
 LASTED_S: Final = 5.0  # a connection that lasted so long was a good one
 NOT_DONE: Final = StatusWord.UNKNOWN.to_bytes(STATUS_SIZE, "big")
-TOO_SHORT: Final = StatusWord.WRONG_LENGTH.to_bytes(STATUS_SIZE, "big")
+WRONG_LENGTH: Final = StatusWord.WRONG_LENGTH.to_bytes(STATUS_SIZE, "big")
 Connect = Callable[[], Awaitable[Connection]]
 
 
@@ -157,14 +157,17 @@ class VirtualCard:
 
     async def _exchange(self, command: bytes) -> bytes:
         if len(command) < HEADER_SIZE:
-            return TOO_SHORT
+            return WRONG_LENGTH
         interface = self._t0
         if interface is not None:
             at_once = interface.receive_command(command)
             if at_once is not None:
                 return at_once
         connection = self._connection or await self._power_on()
-        answer = await connection.transmit_raw(command)
+        try:
+            answer = await connection.transmit_raw(command)
+        except NotSentError:
+            answer = WRONG_LENGTH
         try:
             if interface is not None:
                 answer = interface.receive_response(command, answer)

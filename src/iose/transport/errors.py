@@ -51,6 +51,10 @@ class TransportTimeoutError(TransportError):
     """No answer in the time allowed."""
 
 
+class NotSentError(TransportError):
+    """A command that this reader cannot carry; the card never saw it and is as it was."""
+
+
 class RacsRefusedError(TransportError):
     """A RACS server refused a command; its session goes on.
 

@@ -6,7 +6,7 @@ costs two looks at the clock for each batch.
 """
 
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final, TypeVar
 
@@ -16,12 +16,14 @@ from iose.transport.base import ApduLimits, BatchStep, Connection, Reader
 from iose.transport.errors import (
     CardBusyError,
     NoCardError,
+    NotSentError,
     RacsRefusedError,
     TransportError,
 )
 
 T = TypeVar("T")
 DEFAULT_LIMITS: Final = ApduLimits()
+NOT_ITS_FAULT: Final = (CardBusyError, NoCardError, NotSentError)
 
 
 @dataclass(slots=True)
@@ -34,8 +36,8 @@ class ReaderHealth:
         last_fault: What went wrong last; "" when nothing ever did.
         last_fault_at: When.
         slowest_s: Longest wait for an answer, or for those to one batch.
-        waiting_since: Since when an answer is waited for; None when none is.
-        connection: The connection of now.
+        waits: Since when answers are waited for; one, but for a session that is being given up.
+        connections: Those of now, likewise.
     """
 
     sessions: int = 0
@@ -43,23 +45,27 @@ class ReaderHealth:
     last_fault: str = ""
     last_fault_at: float | None = None
     slowest_s: float = 0.0
-    waiting_since: float | None = None
-    connection: "WatchedConnection | None" = None
+    waits: list[float] = field(default_factory=list)
+    connections: "list[WatchedConnection]" = field(default_factory=list)
     _past_apdus: int = 0
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when an answer is waited for; None when none is."""
+        return min(self.waits, default=None)
 
     @property
     def apdus(self) -> int:
         """Commands the element has had."""
-        connection = self.connection
-        return self._past_apdus + (0 if connection is None else connection.apdus)
+        return self._past_apdus + sum(connection.apdus for connection in self.connections)
 
     def note_fault(self, error: TransportError) -> None:
-        """Count a failure; an element that is held or not there, and a rule's refusal, are none."""
+        """Count a failure; an element that is held or not there, and a refusal, are none."""
         # a published server says its rules' refusals with the class of what is in use
         is_kept_away = isinstance(error, RacsRefusedError) and (
             error.is_by_rule or error.status.event_class is EventClass.IN_USE
         )
-        if not is_kept_away and not isinstance(error, CardBusyError | NoCardError):
+        if not is_kept_away and not isinstance(error, NOT_ITS_FAULT):
             self.failures += 1
             self.last_fault = str(error)
             self.last_fault_at = monotonic()
@@ -70,9 +76,9 @@ class ReaderHealth:
 
     def note_close(self, connection: "WatchedConnection") -> None:
         """Keep the count of a connection that ends; a second time changes nothing."""
-        if self.connection is connection:
-            self._past_apdus = self.apdus
-            self.connection = None
+        if connection in self.connections:
+            self.connections.remove(connection)
+            self._past_apdus += connection.apdus
 
 
 class WatchedReader:
@@ -113,7 +119,7 @@ class WatchedReader:
         health = self.health
         connection = WatchedConnection(self, inner, await _watched(health, inner.connect()))
         health.sessions += 1
-        health.connection = connection
+        health.connections.append(connection)
         return connection
 
 
@@ -182,13 +188,14 @@ class WatchedConnection:
 
 
 async def _watched(health: ReaderHealth, work: Awaitable[T]) -> T:
-    started = health.waiting_since = monotonic()
+    started = monotonic()
+    health.waits.append(started)
     try:
         answer = await work
     except TransportError as error:
         health.note_fault(error)
         raise
     finally:
-        health.waiting_since = None
+        health.waits.remove(started)
     health.note_answer(monotonic() - started)
     return answer

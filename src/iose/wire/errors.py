@@ -53,6 +53,7 @@ IoseError
    ├─ CardRemovedError
    ├─ CardBusyError
    ├─ TransportTimeoutError
+   ├─ NotSentError
    └─ RacsRefusedError
 """
 

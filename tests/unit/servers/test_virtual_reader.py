@@ -22,6 +22,7 @@ from iose.transport.errors import (
     CardBusyError,
     CardRemovedError,
     NoReaderError,
+    NotSentError,
     TransportError,
     TransportTimeoutError,
 )
@@ -295,6 +296,24 @@ async def test_an_answer_nobody_can_use_is_no_diagnosis(protocol, answer, monkey
         is_fetched = protocol is T0 and len(answer) > 256  # in as many pieces as it takes
         assert told[-4:] == ("6100" if is_fetched else "6F00")
         assert exposure.status().connected
+
+
+@pytest.mark.parametrize("protocol", [T0, T1])
+async def test_a_command_that_the_reader_cannot_carry_is_of_wrong_length_and_the_card_stays(
+    protocol, monkeypatch
+):
+    async with exposed(protocol) as (driver, element, exposure):
+        card = await driver.card()
+        await card.power_on()
+        with monkeypatch.context() as patched:
+
+            async def refuse(_self: SoftwareConnection, _command: bytes) -> bytes:
+                raise NotSentError("key1.com", "too long")
+
+            patched.setattr(SoftwareConnection, "transmit_raw", refuse)
+            assert await card.ask_hex(SELECT_APPLET) == "6700"
+        assert await card.ask_hex(SELECT_APPLET) == "9000"
+        assert (element.starts, exposure.status().fault) == (2, "")  # one was to learn its name
 
 
 async def test_an_element_without_power_is_told_and_let_go(monkeypatch):

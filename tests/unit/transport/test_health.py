@@ -13,6 +13,7 @@ from iose.transport.errors import (
     CardBusyError,
     CardRemovedError,
     NoCardError,
+    NotSentError,
     RacsRefusedError,
     TransportError,
     TransportTimeoutError,
@@ -102,7 +103,7 @@ def test_a_failure_is_counted_and_remembered(clock: Clock, error: type[Transport
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("error", [CardBusyError, NoCardError])
+@pytest.mark.parametrize("error", [CardBusyError, NoCardError, NotSentError])
 def test_what_is_nobodys_fault_is_no_failure(error: type[TransportError]):
     async def scenario() -> None:
         reader, inner = watched()
@@ -146,6 +147,30 @@ def test_who_gives_up_waiting_leaves_no_wait_behind():
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         assert (reader.health.waiting_since, reader.health.failures) == (None, 0)
+
+    asyncio.run(scenario())
+
+
+def test_two_sessions_at_once_are_counted_apart(clock: Clock):
+    async def scenario() -> None:
+        reader, inner = watched()
+        former = await reader.connect()
+        await former.transmit_batch([BatchStep(RESET_TLS)])
+        latter = await reader.connect()
+        assert reader.health.apdus == 1
+        gate = inner.gate = asyncio.Event()
+        asking = asyncio.create_task(former.transmit_batch([BatchStep(RESET_TLS)]))
+        await asyncio.sleep(0)
+        clock.now = 103.0
+        inner.gate = None
+        await latter.transmit_batch([BatchStep(RESET_TLS)])
+        assert reader.health.waiting_since == 100.0
+        gate.set()
+        await asking
+        assert reader.health.waiting_since is None
+        for connection in (former, latter):
+            await connection.close()
+            assert reader.health.apdus == former.apdus + latter.apdus == 3
 
     asyncio.run(scenario())
 

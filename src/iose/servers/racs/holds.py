@@ -17,11 +17,12 @@ from iose.servers.racs.firewall import Firewall
 from iose.servers.racs.policy import Grant
 from iose.servers.racs.replies import Fault, RefusedError
 from iose.transport.base import Connection
-from iose.transport.errors import RacsRefusedError
+from iose.transport.errors import NotSentError, RacsRefusedError
 from iose.transport.stack import EXCHANGE_LIMIT, SW1_WRONG_LE
 from iose.wire.errors import DecodeError, IoseError
 
 PLAIN_LE_SIZE: Final = 5  # racs.md §7.1: only a header and P3 are repeated
+NOT_SENT: Final = "the element's reader cannot carry this command, which it never saw"
 REPEAT_LIMIT: Final = 4  # a card that answers 6Cxx to its own length
 
 
@@ -157,12 +158,15 @@ async def _carried(connection: Connection, command: bytes) -> bytes:
     """Return the raw answer to one command.
 
     Raises:
-        RefusedError: The element is another node's, whose rules keep the command from it.
+        RefusedError: Its reader cannot carry the command, or the element is another node's, whose
+            rules keep the command from it.
         RacsRefusedError: That node has another reason.
         IoseError: No answer.
     """
     try:
         return await connection.transmit_raw(command)
+    except NotSentError as error:
+        raise RefusedError(Fault.CARD, NOT_SENT) from error
     except RacsRefusedError as error:
         if not error.is_by_rule:
             raise

@@ -13,6 +13,7 @@ from iose.transport.errors import (
     CardBusyError,
     CardRemovedError,
     NoReaderError,
+    NotSentError,
     TransportError,
 )
 from iose.transport.i2c.device import CLOSE_S, RESET_ANSWER_S, I2cDevice
@@ -139,12 +140,12 @@ class I2cConnection:
         Raises:
             CardRemovedError: The device is gone.
             TransportTimeoutError: No answer in time.
-            TransportError: The command is too long, which harms nothing; or what comes is no
-                answer, and the connection is of no more use.
+            NotSentError: The command is too long for the device.
+            TransportError: What comes is no answer; the connection is of no more use.
         """
         device = self._reader.device
         if len(command) > device.apdu_limit:
-            raise TransportError(
+            raise NotSentError(
                 device.name,
                 f"a command of {len(command)} bytes, the device takes {device.apdu_limit}",
                 hint="set chunk_size to 245 or less",

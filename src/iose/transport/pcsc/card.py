@@ -17,7 +17,7 @@ from iose.iso7816.apdu import (
     ResponseApdu,
 )
 from iose.transport.base import BatchStep
-from iose.transport.errors import CardRemovedError, TransportError
+from iose.transport.errors import CardRemovedError, NotSentError, TransportError
 from iose.transport.pcsc.codes import Disposition, Protocol, ScardCode, ShareMode
 from iose.transport.pcsc.faults import CLEAN_CARD, CONNECTING, IN_SESSION, fault_of
 from iose.transport.pcsc.scard import Scard, ScardError
@@ -98,7 +98,8 @@ class PcscCard:
         (ISO/IEC 7816-3 §12.2).
 
         Raises:
-            TransportError: No answer, or the command cannot be sent over T=0.
+            NotSentError: The command cannot be sent over T=0.
+            TransportError: No answer.
         """
         handle = self._handle_in_use()
         wire = self._tpdu(command) if self._protocol == Protocol.T0 else command
@@ -187,7 +188,7 @@ class PcscCard:
         """Return what T=0 carries of a command.
 
         Raises:
-            TransportError: It is extended, or malformed.
+            NotSentError: It is extended, or malformed.
         """
         if len(command) == HEADER_SIZE:
             return command + b"\0"
@@ -195,7 +196,7 @@ class PcscCard:
             return command
         size = command[HEADER_SIZE]
         if size == 0:
-            raise TransportError(
+            raise NotSentError(
                 self._reader,
                 "an extended command cannot be sent to a T=0 card",
                 hint="set chunk_size of these readers to 255 or less",
@@ -203,7 +204,7 @@ class PcscCard:
         try:
             CommandApdu.decode(command)
         except DecodeError as error:
-            raise TransportError(self._reader, str(error)) from error
+            raise NotSentError(self._reader, str(error)) from error
         return command[: SHORT_LC_END + size]
 
     def _look_for_card(self, handle: int) -> None:

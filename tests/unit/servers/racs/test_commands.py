@@ -4,7 +4,7 @@
 import pytest
 
 from iose.servers.racs.policy import Rule
-from iose.transport.errors import CardRemovedError, NoCardError
+from iose.transport.errors import CardRemovedError, NoCardError, NotSentError
 from iose.wire.errors import StoreError
 from tests.support.racs_server import SELECT, RacsRig, canned, software
 
@@ -236,6 +236,16 @@ async def test_a_card_that_fails_is_released_and_the_session_goes_on(fault):
         assert rig.holders.lock("key1").holder is None
         assert await client.code("APDU key1 00B00000") == "-306"
         assert await client.code(POWERON, "APDU key1 00B00000") == "+006"
+
+
+async def test_a_command_that_the_reader_cannot_carry_costs_no_hold():
+    async with RacsRig() as rig:
+        client = await rig.connect()
+        await client.ask(POWERON)
+        rig.card.faults = [NotSentError("key1", "too long")]
+        assert await client.code("APDU key1 00B00000") == "-806"
+        assert rig.card.power == ["on"]
+        assert await client.code("APDU key1 00B00000") == "+006"
 
 
 async def test_an_answer_without_a_status_word_is_a_failure():

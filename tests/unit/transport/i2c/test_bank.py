@@ -12,7 +12,7 @@ from iose.transport.bank import SlotState
 from iose.transport.errors import (
     CardBusyError,
     CardRemovedError,
-    TransportError,
+    NotSentError,
 )
 from iose.transport.i2c import device
 from tests.support.i2c_bank import PATIENCE_S, PING, PINNED, started
@@ -98,7 +98,7 @@ async def test_a_command_too_long_for_a_board_is_refused_and_harms_nothing(wired
     wired(DeviceLines(a4=BOARD))
     async with started() as watched:
         connection = await watched.connect()
-        with pytest.raises(TransportError, match="takes 254") as caught:
+        with pytest.raises(NotSentError, match="takes 254") as caught:
             await connection.transmit_raw(bytes(255))
         assert "chunk_size" in caught.value.hint
         assert (await connection.transmit_raw(bytes(252)))[-2:] == b"\x90\0"

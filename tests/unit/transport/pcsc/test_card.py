@@ -10,6 +10,7 @@ from iose.transport.errors import (
     CardRemovedError,
     NoCardError,
     NoReaderError,
+    NotSentError,
     TransportError,
 )
 from iose.transport.pcsc import card as card_module
@@ -101,7 +102,7 @@ def test_t0_carries_tpdus_and_t1_commands_as_they_are(command: str, tpdu: str):
 def test_t0_carries_no_extended_command(command: str):
     service, card = make(T0)
     card.open()
-    with pytest.raises(TransportError, match="extended") as caught:
+    with pytest.raises(NotSentError, match="extended") as caught:
         card.transmit(bytes.fromhex(command))
     assert "chunk_size" in caught.value.hint
     assert not service.readers[NAME].commands
@@ -111,7 +112,7 @@ def test_t0_carries_no_extended_command(command: str):
 def test_t0_refuses_what_is_no_command():
     service, card = make(T0)
     card.open()
-    with pytest.raises(TransportError):
+    with pytest.raises(NotSentError):
         card.transmit(bytes.fromhex("00D80003AABBCC"))
     assert not service.readers[NAME].commands
 
