@@ -10,6 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 BACKLOG: Final = 1024  # clients that wait to be accepted
+KEEPALIVE_S: Final = 15  # a vanished client is found before it has kept an element for long
+KEEPALIVE_PROBES: Final = 3
+KEEPALIVE: Final = (  # the system asks silent clients whether they are there
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES),
+)
 TURNS_TO_CONNECT: Final = 2  # of the loop: the transport is made, then its protocol is told
 
 
@@ -33,6 +41,8 @@ class Listeners:
     ) -> None:
         """Listen on the bound sockets, on all addresses when there are none.
 
+        Clients that vanish are found out.
+
         Raises:
             OSError: One cannot be had; none is listened on.
         """
@@ -44,15 +54,12 @@ class Listeners:
             for host, port in () if bound else addresses:
                 server = await loop.create_server(factory, host, port, backlog=BACKLOG)
                 self._servers.append(server)
+            for sock in (sock for server in self._servers for sock in server.sockets):
+                for level, option, value in KEEPALIVE:
+                    sock.setsockopt(level, option, value)  # connections inherit it
         except OSError:
             await self.close()
             raise
-
-    def set_option(self, level: int, option: int, value: int) -> None:
-        """Set an option of every listening socket; connections inherit it."""
-        for server in self._servers:
-            for sock in server.sockets:
-                sock.setsockopt(level, option, value)
 
     async def close(self) -> None:
         """Listen no more."""

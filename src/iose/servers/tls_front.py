@@ -28,14 +28,6 @@ from iose.servers.routes import ElementHealth, ElementRoute, RoutingTable
 from iose.servers.sources import SourceLimits, TokenBucket, source_of
 from iose.transport.addresses import format_address
 
-KEEPALIVE_S: Final = 15  # a vanished client is found before it has kept an element for long
-KEEPALIVE_PROBES: Final = 3
-KEEPALIVE: Final = (  # the system asks silent clients whether they are there
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES),
-)
 UNSERVED_LINES: Final = 200  # lines at once on clients that never had an element
 UNSERVED_LINES_RATE: Final = 20.0  # more of them per second: a flood must not fill the disk
 FLOOD_REPORT_S: Final = 1.0
@@ -153,8 +145,6 @@ class TlsFront:
             OSError: An address cannot be had; none is listened on.
         """
         await self._listeners.open(lambda: FrontSession(self), self.config.listen, listeners)
-        for level, option, value in KEEPALIVE:
-            self._listeners.set_option(level, option, value)
         log.info("front.started", listening=self.addresses, elements=len(self.table.routes))
 
     async def stop(self) -> None:

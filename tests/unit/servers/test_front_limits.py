@@ -3,7 +3,6 @@
 
 import asyncio
 import contextlib
-import socket
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from iose.bridge.stream import BUFFER_LIMIT, EndReason
 from iose.servers import front_session, tls_front
 from iose.servers.front_session import LINGER_INPUT_LIMIT, LINGER_S, SessionState
-from iose.servers.tls_front import KEEPALIVE_PROBES, KEEPALIVE_S
 from tests.support.client_hello import hello_record
 from tests.support.front import ALERT_BUSY, ALERT_DECODE, FINISHED, FrontRig
 from tests.support.scripted_connection import SERVER_HELLO, record
@@ -130,16 +128,6 @@ async def test_a_client_that_ended_is_read_to_its_close():
         started = asyncio.get_running_loop().time()
         await rig.until(lambda: not rig.front._connections)
         assert asyncio.get_running_loop().time() - started < LINGER_S / 2
-
-
-async def test_the_system_looks_for_clients_that_vanished():
-    async with FrontRig() as rig:
-        client = await rig.connect()
-        await client.open()
-        connection = only_session(rig)._transport.get_extra_info("socket")
-        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == KEEPALIVE_S
-        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == KEEPALIVE_PROBES
 
 
 def with_limits(monkeypatch, **limits):
