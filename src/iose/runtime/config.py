@@ -226,8 +226,7 @@ def _check_readers(config: NodeConfig) -> None:
     )
 
     check_readers(config.readers)
-    for name, element in config.element.items():
-        check_overrides(name, element)
+    check_overrides(config.element, config.readers)
 
 
 def _check_racs(racs: RacsSettings, config: "NodeConfig") -> None:

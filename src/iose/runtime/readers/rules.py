@@ -4,8 +4,9 @@
 ``config`` calls it once the tables have been read; whether anything is plugged in is not looked at.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from iose.runtime.elements.names import check_sen
@@ -20,6 +21,8 @@ from iose.runtime.readers.settings import (
     SimArraySettings,
 )
 from iose.servers.racs.elements import SEID_LIMIT
+from iose.transport.i2c.bank import SEID_BASE
+from iose.transport.i2c.lines import SOCKET_PREFIXES
 
 if TYPE_CHECKING:
     from iose.runtime.config import ElementSettings
@@ -33,6 +36,7 @@ LINE_LIMIT: Final = 1023  # more than any GPIO chip has
 TRANSFERS: Final = range(8, 8193)  # the largest that i2c-dev takes
 SLOTS: Final = range(1, 65_536)  # iose-server.md §8.3: 100 times the board plus the position
 I2C_CHUNK_LIMIT: Final = 245  # iose-server.md §8.4: an APDU in one frame
+SIM_CHUNK_LIMIT: Final = 255  # iose-server.md §8.3: arrays speak T=0
 BAUDS: Final = range(300, 4_000_001)
 
 
@@ -63,15 +67,23 @@ def check_readers(readers: Sequence[ReaderSettings]) -> None:
                 )
 
 
-def check_overrides(name: str, element: "ElementSettings") -> None:
-    """Check what a table ``element`` says of an element behind a reader.
+def check_overrides(
+    elements: Mapping[str, "ElementSettings"], readers: Sequence[ReaderSettings]
+) -> None:
+    """Check what tables ``element`` say of elements behind readers.
 
     Raises:
-        ConfigurationError: A value makes no sense.
+        ConfigurationError: A value makes no sense, or not for the reader that has this element,
+            where the tables tell which one that is.
     """
-    where = f"element.{name}"
-    _check_sen(f"{where}.sen", element.sen)
-    _check_limits(where, element.max_record, element.chunk_size)
+    homes = {name.lower(): one for one in readers for name in _names(one)}
+    for name, element in elements.items():
+        where = f"element.{name}"
+        _check_sen(f"{where}.sen", element.sen)
+        _check_limits(where, element.max_record, element.chunk_size)
+        home = homes.get(name.lower())
+        if home is not None:
+            _check_chunk(where, home, element.chunk_size)
 
 
 def _check_common(one: ReaderSettings, where: str) -> None:
@@ -79,6 +91,7 @@ def _check_common(one: ReaderSettings, where: str) -> None:
         _refuse(f"{where}.name", f"has up to {NAME_LIMIT} printable characters")
     _check_wait(f"{where}.apdu_s", one.apdu_s)
     _check_limits(where, one.max_record, one.chunk_size)
+    _check_chunk(where, one, one.chunk_size)
     renamed: dict[str, str] = {}
     for key, seid in one.seids.items():
         _check_seid(f"{where}.seids", seid)
@@ -125,17 +138,34 @@ def _check_i2c(one: I2cSettings, where: str) -> None:
     _check_range(f"{where}.reset_line", one.reset_line, range(LINE_LIMIT + 1))
     _check_range(f"{where}.transfer_size", one.transfer_size, TRANSFERS)
     _check_sen(f"{where}.sen", one.sen)
-    if one.flavour == "iose" and (one.chunk_size or 0) > I2C_CHUNK_LIMIT:
-        _refuse(f"{where}.chunk_size", f"is at most {I2C_CHUNK_LIMIT} for flavour 'iose'")
 
 
 def _wires(one: ReaderSettings) -> Iterator[tuple[str, ...]]:
     """Yield what a device has for itself: its address on a bus, its reset line."""
     if isinstance(one, I2cSettings):
-        yield "address", str(one.address), "of", one.bus
-        if one.reset_chip:
-            is_file = one.bus.startswith("/")  # a program numbers its lines itself
-            yield "line", str(one.reset_line), "of", one.reset_chip if is_file else one.bus
+        is_file = not one.bus.startswith(SOCKET_PREFIXES)
+        bus = _resolved(one.bus) if is_file else one.bus
+        yield "address", str(one.address), "of", bus
+        if one.reset_chip:  # a program numbers its lines itself
+            chip = _resolved(one.reset_chip) if is_file else bus
+            yield "line", str(one.reset_line), "of", chip
+
+
+def _resolved(path: str) -> str:
+    return str(Path(path).resolve())
+
+
+def _names(one: ReaderSettings) -> Iterator[str]:
+    """Yield SEIDs and SENs of elements that can only be behind this table's readers."""
+    yield from one.seids.values()
+    match one:
+        case I2cSettings():
+            yield str(SEID_BASE + one.address)
+            yield one.sen
+        case SimArraySettings():
+            yield from (f"sim-{slot}" for slot in one.slots)
+        case _:
+            pass  # what is behind it is seen when it is there
 
 
 def _check_address(path: str, address: str) -> None:
@@ -165,6 +195,19 @@ def _check_limits(where: str, max_record: int | None, chunk_size: int | None) ->
         _check_range(f"{where}.max_record", max_record, range(RECORD_LIMIT + 1))
     if chunk_size is not None:
         _check_range(f"{where}.chunk_size", chunk_size, range(1, CHUNK_LIMIT + 1))
+
+
+def _check_chunk(where: str, one: ReaderSettings, chunk_size: int | None) -> None:
+    """Check a size against what the wire carries, where that is less than what cards take."""
+    match one:
+        case I2cSettings(flavour="iose"):
+            limit, reason = I2C_CHUNK_LIMIT, "flavour 'iose'"
+        case SimArraySettings():
+            limit, reason = SIM_CHUNK_LIMIT, "a SIM array, which speaks T=0"
+        case _:
+            return
+    if (chunk_size or 0) > limit:
+        _refuse(f"{where}.chunk_size", f"is at most {limit} for {reason}")
 
 
 def _check_range(path: str, value: int, allowed: range) -> None:

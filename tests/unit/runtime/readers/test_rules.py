@@ -195,6 +195,7 @@ def test_a_wrong_type_or_key_is_named_with_what_was_meant(table, message, hint):
         ({**I2C, "transfer_size": 7}, "'readers[1].transfer_size' must be between 8 and 8192"),
         ({**I2C, "reset_line": -1}, "'readers[1].reset_line' must be between 0 and"),
         ({**I2C, "chunk_size": 246}, "'readers[1].chunk_size' is at most 245 for flavour 'iose'"),
+        ({**SIM, "chunk_size": 256}, "'readers[1].chunk_size' is at most 255 for a SIM array"),
         ({**I2C, "sen": "a b"}, "'readers[1].sen': the name 'a b' is not a host name"),
         ({**SERIAL, "device": ""}, "'readers[1].device' is missing"),
         ({**SERIAL, "baud": 0}, "'readers[1].baud' must be between 300 and"),
@@ -227,6 +228,19 @@ def test_two_tables_of_one_device_or_one_reset_line_are_refused(one, other, what
     error = refusal({**one, "name": "a"}, SIM, {**one, **other, "name": "b"})
     assert f"readers[1] and readers[3] both use {what}" in str(error)
     assert "disturb" in error.hint
+
+
+@pytest.mark.parametrize("is_chip", [False, True])
+def test_two_paths_to_one_bus_or_one_chip_are_one(tmp_path, is_chip):
+    device, link = tmp_path / "device", tmp_path / "link"
+    device.touch()
+    link.symlink_to(device)
+    kind = "reset_chip" if is_chip else "bus"
+    tables = [{**PINNED, "name": path.name, kind: str(path)} for path in (device, link)]
+    if is_chip:
+        tables[1]["address"] = 71
+    what = f"line 4 of {device}" if is_chip else f"address 72 of {device}"
+    assert what in str(refusal(*tables))
 
 
 @pytest.mark.parametrize(
@@ -266,6 +280,25 @@ def test_a_name_of_its_own_makes_two_ways_to_one_kind():
 )
 def test_what_is_said_of_one_element_is_checked(given, message):
     assert message in str(refusal(element={"x": given}))
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "limit"),
+    [
+        (I2C, "1072", 245),
+        ({**I2C, "sen": "board.com"}, "Board.com", 245),
+        ({**I2C, "seids": {"1072": "vault"}}, "vault", 245),
+        ({**SIM, "slots": [701]}, "sim-701", 255),
+    ],
+)
+def test_what_is_said_of_one_element_fits_its_reader_where_that_is_known(table, name, limit):
+    def say(element: str, size: int) -> dict[str, Any]:
+        return {"element": {element: {"chunk_size": size}}}
+
+    error = refusal(table, **say(name, limit + 1))
+    assert f"'element.{name}.chunk_size' is at most {limit}" in str(error)
+    assert read_config({"readers": [table], **say(name, limit)})
+    assert read_config({"readers": [table], **say("other", limit + 1)})
 
 
 def test_readers_are_a_list_of_tables():
