@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from iose.cli.common_options import with_options
+from iose.cli.common_options import ConfigOption, with_options
 from iose.cli.output import warn
 from iose.cli.passphrase import folder_passphrase
 from iose.cli.racs_access import (
@@ -67,9 +67,6 @@ RetryOption = Annotated[
 ]
 DomainOption = Annotated[
     str | None, typer.Option("--isd", help="AID of the issuer security domain; else looked for.")
-]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="Configuration whose readers reader:SEID is of.")
 ]
 _OPTIONS: Final = (
     ("keys", KeysOption, None),

@@ -12,6 +12,9 @@ import typer
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data folder; $IOSE_DATA, else your own data folder.")
 ]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Configuration whose readers reader:SEID is of.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 

@@ -16,9 +16,8 @@ from iose.cli.call import (
     UriArgument,
     open_element,
 )
-from iose.cli.common_options import DataOption, JsonOption
+from iose.cli.common_options import ConfigOption, DataOption, JsonOption
 from iose.cli.module_targets import (
-    ConfigOption,
     ModuleOption,
     PinFileOption,
     find_module,

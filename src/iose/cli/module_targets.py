@@ -28,9 +28,8 @@ from iose.runtime.readers.settings import (
     SerialSettings,
     SimArraySettings,
 )
-from iose.runtime.readers.targets import OpenedReader, find_reader
+from iose.runtime.readers.targets import CONFIGURED, OpenedReader, find_reader
 
-CONFIGURED: Final = "reader:"
 UNREACHED_HINT: Final = "let a node serve it, and name it by its SEID or racs://HOST:PORT/SEID"
 
 ModuleOption = Annotated[
@@ -44,9 +43,6 @@ ModuleOption = Annotated[
 ]
 PinFileOption = Annotated[
     Path | None, typer.Option("--pin-file", help="A file that holds the module's PIN.")
-]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="Configuration whose readers reader:SEID is of.")
 ]
 
 

@@ -10,14 +10,13 @@ from typing import Final
 
 from iose.client.errors import ModuleError, ModulePinError
 from iose.client.module_link import ModuleLink
-from iose.client.module_place import DEFAULT_AID, USER_PIN_SIZE
+from iose.client.module_place import DEFAULT_AID, SECRET_SIZE, USER_PIN_SIZE
 from iose.iso7816.aid import Aid
 from iose.iso7816.apdu import CommandApdu
 from iose.iso7816.instructions import INS_SELECT, P1_BY_AID
 from iose.iso7816.status import StatusWord
 from iose.transport.base import Reader
 
-_SECRET_SIZE: Final = 32
 _INS_VERIFY: Final = 0x20
 _P2_USER: Final = 0x00
 _P2_ADMIN: Final = 0x01
@@ -54,7 +53,7 @@ class CardModule:
         pin_refused: Callable[[], None] = lambda: None,
         timeout_s: float = 30.0,
     ) -> None:
-        self._link = ModuleLink(reader, timeout_s)
+        self._link = ModuleLink(reader, timeout_s, what="card", hints=_REFUSED_HINTS)
         self._pin = pin
         self._aid = aid
         self._pin_refused = pin_refused
@@ -72,7 +71,7 @@ class CardModule:
         await self._link.connect()
         try:
             select = CommandApdu(0, INS_SELECT, P1_BY_AID, 0, self._aid.value)
-            await self._ask(select, "does not let the module be selected")
+            await self._link.ask(select, "does not let the module be selected")
             await self._verify()
         except BaseException:
             await self.close()
@@ -101,7 +100,7 @@ class CardModule:
             ModuleError: The card is gone, or refuses.
         """
         data = bytes((1, 0, len(psk))) + psk  # a salt of one zero byte, tls-im.md §2
-        await self._ask(CommandApdu(0, _INS_PSK, 0, _P2_SET, data), "refuses the PSK")
+        await self._link.ask(CommandApdu(0, _INS_PSK, 0, _P2_SET, data), "refuses the PSK")
 
     async def close(self) -> None:
         """Let the card go."""
@@ -123,26 +122,14 @@ class CardModule:
                 f"{self._link.name}: the PIN was refused, {left}",
                 hint="it is not tried again: find out the right one before you set it",
             )
-        self._check(status, "refuses the PIN without counting it")
+        self._link.check(status, "refuses the PIN without counting it")
 
     async def _compute(self, p2: int, value: bytes) -> bytes:
         command = CommandApdu(0, _INS_PSK, 0, p2, value)
-        answer = await self._ask(command, "refuses to compute")
-        if len(answer) != _SECRET_SIZE:
+        answer = await self._link.ask(command, "refuses to compute")
+        if len(answer) != SECRET_SIZE:
             raise ModuleError(
-                f"{self._link.name}: expected {_SECRET_SIZE} bytes of the module, "
+                f"{self._link.name}: expected {SECRET_SIZE} bytes of the module, "
                 f"found {len(answer)}"
             )
         return answer
-
-    async def _ask(self, command: CommandApdu, refusal: str) -> bytes:
-        response = await self._link.transmit(command)
-        self._check(response.status, refusal)
-        return response.data
-
-    def _check(self, status: StatusWord, refusal: str) -> None:
-        if status != StatusWord.OK:
-            raise ModuleError(
-                f"{self._link.name}: the card {refusal}, {status}",
-                hint=_REFUSED_HINTS.get(status),
-            )

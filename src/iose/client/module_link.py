@@ -2,11 +2,12 @@
 """The way to a module by APDUs: a reader, a time for each step, and errors of one kind."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import TypeVar
 
 from iose.client.errors import ModuleError
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
+from iose.iso7816.status import StatusWord
 from iose.transport.base import BatchStep, Connection, Reader
 from iose.transport.errors import TransportError
 
@@ -19,9 +20,15 @@ class ModuleLink:
     Args:
         reader: Where the module is.
         timeout_s: Time for each step.
+        what: What refuses, for errors: a card, a chip.
+        hints: What to do about a status word.
     """
 
-    def __init__(self, reader: Reader, timeout_s: float) -> None:
+    def __init__(
+        self, reader: Reader, timeout_s: float, *, what: str, hints: Mapping[StatusWord, str]
+    ) -> None:
+        self._what = what
+        self._hints = hints
         self._reader = reader
         self._timeout_s = timeout_s
         self._connection: Connection | None = None
@@ -39,6 +46,27 @@ class ModuleLink:
         """
         await self.close()
         self._connection = await self._within(self._reader.connect())
+
+    async def ask(self, command: CommandApdu, refusal: str) -> bytes:
+        """Return the data of the drained answer to one command.
+
+        Raises:
+            ModuleError: The command is refused, or there is no answer.
+        """
+        response = await self.transmit(command)
+        self.check(response.status, refusal)
+        return response.data
+
+    def check(self, status: StatusWord, refusal: str) -> None:
+        """Check that a status word is no refusal.
+
+        Raises:
+            ModuleError: It is one.
+        """
+        if status != StatusWord.OK:
+            raise ModuleError(
+                f"{self.name}: the {self._what} {refusal}, {status}", hint=self._hints.get(status)
+            )
 
     async def transmit(self, command: CommandApdu) -> ResponseApdu:
         """Return the drained answer to one command.

@@ -13,15 +13,16 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from iose.client.errors import ElementUriError
 from iose.iso7816.aid import Aid
+from iose.protocols import sim_array
 from iose.transport.addresses import format_address
 from iose.wire.errors import DecodeError
 
 DEFAULT_AID: Final = Aid(b"\x01\x02\x03\x04\x08\x00")
 SE050_AID: Final = Aid(bytes.fromhex("A0000003965453000000010300000000"))  # tls-im.md §4.1
+SECRET_SIZE: Final = 32  # of what a module computes
 USER_PIN_SIZE: Final = 4
 ADMIN_PIN_SIZE: Final = 8
 PLACE_LIMIT: Final = 255
-SIM_ARRAY_PORT: Final = 2310  # iose-server.md §8.3
 READER_HINT: Final = (
     "a module behind a reader looks like pcsc:READER, i2c:/dev/i2c-1?address=72,"
     " serial:/dev/ttyACM0 or sim-array://host:port/701"
@@ -194,7 +195,7 @@ def is_reader_uri(text: str) -> bool:
 
 def _array_slot(parts: SplitResult) -> str:
     try:
-        port = SIM_ARRAY_PORT if parts.port is None else parts.port
+        port = sim_array.DEFAULT_PORT if parts.port is None else parts.port
     except ValueError:
         port = 0
     if not parts.hostname or not port or not _SLOT.fullmatch(parts.path):

@@ -15,7 +15,6 @@ from iose.client.module_se050 import Se050Module
 from iose.transport.bank import ReaderBank, Slot, SlotState
 from iose.transport.base import Reader
 
-DEFAULT_BAUD: Final = 19_200  # tls-im.md §5
 DEFAULT_TRANSFER: Final = 128  # tls-im.md §4.2
 POLL_S: Final = 60.0  # longer than a module is open
 
@@ -163,7 +162,7 @@ def make_bank(module: ReaderModule, timeout_s: float) -> ReaderBank:
                 apdu_s=timeout_s,
             )
         case ReaderKind.SERIAL:
-            from iose.transport.serial_line import SerialBank  # noqa: PLC0415
+            from iose.transport.serial_line import DEFAULT_BAUD, SerialBank  # noqa: PLC0415
 
             baud = module.number("baud") or DEFAULT_BAUD
             return SerialBank(name, device=module.place, baud=baud, sen="", apdu_s=timeout_s)

@@ -9,7 +9,7 @@ from typing import Final
 
 from iose.client.errors import ModuleError
 from iose.client.module_link import ModuleLink
-from iose.client.module_place import SE050_AID
+from iose.client.module_place import SE050_AID, SECRET_SIZE
 from iose.crypto.base import HashAlgorithm
 from iose.crypto.pyca import PycaCrypto
 from iose.iso7816.apdu import SHORT_LE_LIMIT, CommandApdu
@@ -22,7 +22,6 @@ from iose.wire.errors import DecodeError
 
 BINDER_KEY: Final = 0x000000F0
 DERIVED_SECRET: Final = 0x000000D0
-SECRET_SIZE: Final = 32
 _CLA: Final = 0x80
 _INS_WRITE: Final = 0x01
 _INS_CRYPTO: Final = 0x03
@@ -48,7 +47,7 @@ class Se050Module:
     """
 
     def __init__(self, reader: Reader, *, timeout_s: float = 30.0) -> None:
-        self._link = ModuleLink(reader, timeout_s)
+        self._link = ModuleLink(reader, timeout_s, what="chip", hints=_HINTS)
 
     async def open(self) -> None:
         """Reset the chip and select its applet.
@@ -59,7 +58,7 @@ class Se050Module:
         await self._link.connect()
         try:
             select = CommandApdu(0, INS_SELECT, P1_BY_AID, 0, SE050_AID.value, le=SHORT_LE_LIMIT)
-            await self._ask(select, "does not let its applet be selected")
+            await self._link.ask(select, "does not let its applet be selected")
         except BaseException:
             await self.close()
             raise
@@ -97,13 +96,13 @@ class Se050Module:
     async def _store(self, identifier: int, key: bytes) -> None:
         data = _object(identifier) + Tlv(_TAG_3, key).encode()
         command = CommandApdu(_CLA, _INS_WRITE, _P1_HMAC_KEY, _P2_DEFAULT, data)
-        await self._ask(command, "refuses to store a key")
+        await self._link.ask(command, "refuses to store a key")
 
     async def _hmac(self, identifier: int, value: bytes) -> bytes:
         data = _object(identifier) + Tlv(_TAG_2, bytes((_HMAC_SHA256,))).encode()
         data += Tlv(_TAG_3, value).encode()
         command = CommandApdu(_CLA, _INS_CRYPTO, _P1_MAC, _P2_ONE_SHOT, data, le=SHORT_LE_LIMIT)
-        answer = await self._ask(command, "refuses to compute")
+        answer = await self._link.ask(command, "refuses to compute")
         try:
             result = Tlv.decode(answer)
         except DecodeError:
@@ -113,15 +112,6 @@ class Se050Module:
                 f"{self._link.name}: expected an object of {SECRET_SIZE} bytes of the chip"
             )
         return result.value
-
-    async def _ask(self, command: CommandApdu, refusal: str) -> bytes:
-        response = await self._link.transmit(command)
-        if response.status != StatusWord.OK:
-            raise ModuleError(
-                f"{self._link.name}: the chip {refusal}, {response.status}",
-                hint=_HINTS.get(response.status),
-            )
-        return response.data
 
 
 def _object(identifier: int) -> bytes:

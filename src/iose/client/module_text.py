@@ -10,16 +10,14 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from iose.client.errors import ModuleError, ModulePinError
-from iose.client.module_place import ReaderModule
+from iose.client.module_place import SECRET_SIZE, ReaderModule
 from iose.transport.errors import TransportError
 from iose.transport.link import OPEN_S, within
-from iose.transport.serial_line import SerialLine
+from iose.transport.serial_line import DEFAULT_BAUD, SerialLine
 
 T = TypeVar("T")
 
-DEFAULT_BAUD: Final = 19_200
 DONE: Final = "OK"
-SECRET_SIZE: Final = 32
 _PIN_HINT: Final = "it is not tried again: find out the right one before you set it"
 _COMPUTE_HINT: Final = "has the board a PSK, and is it a board that computes by itself?"
 

@@ -25,6 +25,7 @@ from iose.runtime.author_policy import (
     parse_users,
 )
 from iose.runtime.author_readers import (
+    CONFIG,
     DISABLING_AID_SIZE,
     READERS,
     SETTINGS,
@@ -38,7 +39,6 @@ from iose.runtime.errors import ConfigurationError
 from iose.runtime.racs_settings import RuleSettings
 from iose.wire.errors import DecodeError
 
-CONFIG: Final = "config.txt"
 USERS: Final = "users.txt"
 SUFFIX: Final = ".txt"
 ACCESS: Final = "se_default_access"

@@ -13,7 +13,6 @@ from typing import Final
 from iose.runtime.author_policy import Note, is_seid
 from iose.runtime.author_readers import (
     PKI_FILES,
-    PORT_LIMIT,
     SECRET,
     AuthorReaders,
     Table,
@@ -23,6 +22,7 @@ from iose.runtime.author_readers import (
     number_of,
     racs_table,
 )
+from iose.runtime.config import PORT_LIMIT
 
 EMULATOR: Final = "cardconfig.txt"
 EMULATOR_PKI: Final = "racs-pki"

@@ -13,7 +13,9 @@ from typing import Final
 
 from iose.iso7816.aid import Aid
 from iose.iso7816.atr import NO_NAME
+from iose.protocols import sim_array
 from iose.runtime.author_policy import Note, is_seid
+from iose.runtime.config import PORT_LIMIT
 from iose.runtime.elements.names import check_sen
 from iose.runtime.errors import ConfigurationError
 from iose.runtime.readers.rules import I2C_ADDRESSES, SLOTS, TRANSFERS
@@ -24,8 +26,6 @@ READERS: Final = "readersn.txt"
 TYPES: Final = "type.txt"
 DISABLING_AID_SIZE: Final = 2  # digits: takes the element off the service plane
 NUMBER_DIGITS: Final = 9
-PORT_LIMIT: Final = 65_535
-SIM_ARRAY_PORT: Final = 2310  # iose-server.md §8.3; any other speaks RACS
 SLOTS_LIMIT: Final = 200  # of the published server's readers
 DEFAULT_SLOT: Final = "1010"
 DEFAULT_AID: Final = "010203040500"
@@ -128,7 +128,7 @@ def _take_grid(
     slots = _places(f"{CONFIG}: grid_first_slot", first, count, note)
     if not slots:
         return
-    if port == SIM_ARRAY_PORT:
+    if port == sim_array.DEFAULT_PORT:  # any other speaks RACS
         slots = [slot for slot in slots if slot in SLOTS]
         names = {str(slot): str(slot) for slot in slots}
         found.tables.append(

@@ -22,7 +22,7 @@ from iose.transport.errors import (
 from iose.transport.link import within
 from iose.transport.serial_line.port import MISSING_HINT, Port, close_port, open_port
 
-DEFAULT_BAUD: Final = 19_200
+DEFAULT_BAUD: Final = 19_200  # tls-im.md §5
 ANSWER_S: Final = 6.0
 LINE_LIMIT: Final = 2047  # of the published boards and clients
 READ_SIZE: Final = 4096
