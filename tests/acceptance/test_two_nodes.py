@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from iose.client.racs import BlockingRacsClient
-from iose.transport.errors import RacsRefusedError
+from iose.transport.errors import RacsRefusedError, TransportError
 from iose.transport.racs_client import RacsEndpoint
 from tests.acceptance.wire import WireClient
 from tests.support.node import LoggedNode, NodeElement, configured_node, until
@@ -377,6 +377,46 @@ def test_the_near_node_is_killed_in_mid_session_and_comes_back(nodes: Nodes):
         until(lambda: nodes.far.element_status("key1.com")["holder"] is None, "the far node's hold")
     nodes.start_near()
     nodes.until_served()
+    nodes.call()
+
+
+def test_the_far_node_is_killed_under_an_administrator_and_comes_back(nodes: Nodes):
+    seid = nodes.far["key1.com"].seid
+    with administrator(nodes.near) as operator:
+        operator.power_on(seid)
+        assert operator.apdu(seid, SELECT) == b"\x90\x00"
+        nodes.kill("far")
+        with pytest.raises(RacsRefusedError, match="-806"):
+            operator.apdu(seid, SELECT)
+        until(lambda: nodes.readers[0]["state"] == "absent", "the readers' absence")
+        with pytest.raises(RacsRefusedError, match="-408"):
+            operator.power_on(seid)
+        nodes.start_far()
+        nodes.until_served()
+        operator.power_on(seid)  # in the same session
+        assert operator.apdu(seid, SELECT) == b"\x90\x00"
+        operator.shutdown(seid)
+    nodes.until_free()
+    nodes.call()
+
+
+def test_the_near_node_is_killed_under_an_administrator_and_comes_back(nodes: Nodes):
+    seid = nodes.far["key1.com"].seid
+    with administrator(nodes.near) as operator:
+        operator.power_on(seid)
+        assert operator.apdu(seid, SELECT) == b"\x90\x00"
+        assert nodes.far.element_status("key1.com")["holder"] is not None
+        nodes.kill("near")
+        with pytest.raises(TransportError):
+            operator.apdu(seid, SELECT)
+    until(lambda: nodes.far.element_status("key1.com")["holder"] is None, "the far node's hold")
+    nodes.start_near()
+    nodes.until_served()
+    with administrator(nodes.near) as operator:
+        operator.power_on(seid)
+        assert operator.apdu(seid, SELECT) == b"\x90\x00"
+        operator.shutdown(seid)
+    nodes.until_free()
     nodes.call()
 
 

@@ -80,16 +80,23 @@ async def selected(rack: RacsBank, index: int = 0) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "error", "words"),
+    ("kind", "more", "error", "words"),
     [
-        ("silence", TransportTimeoutError, "no response within 1 s"),
-        ("partial", TransportTimeoutError, "no response within 1 s"),
-        ("garbage", TransportError, "not printable"),
-        ("slow", None, ""),
+        ("silence", {}, TransportTimeoutError, "no response within 1 s"),
+        ("partial", {}, TransportTimeoutError, "no response within 1 s"),
+        ("garbage", {}, TransportError, "not printable"),
+        ("slow", {}, None, ""),
+        ("slow", {"delay_s": 0.1}, TransportTimeoutError, "no response within 1 s"),
     ],
+    ids=["silence", "partial", "garbage", "slow", "too slow"],
 )
 def test_a_fault_of_an_apdu_ends_in_its_error_and_the_element_works_afterwards(
-    folder: Path, server: Twin, kind: str, error: type[Exception] | None, words: str
+    folder: Path,
+    server: Twin,
+    kind: str,
+    more: dict[str, float],
+    error: type[Exception] | None,
+    words: str,
 ):
     async def main() -> None:
         rack = bank(folder, server)
@@ -98,7 +105,7 @@ def test_a_fault_of_an_apdu_ends_in_its_error_and_the_element_works_afterwards(
         assert reader is not None
         assert other is not None
         connection, beside = await reader.connect(), await other.connect()
-        server.fault(kind, 1, verb="APDU")
+        server.fault(kind, 1, verb="APDU", **more)
         if error is None:
             assert (await connection.transmit(SELECT)).status == 0x9000
         else:
@@ -107,6 +114,7 @@ def test_a_fault_of_an_apdu_ends_in_its_error_and_the_element_works_afterwards(
         assert (await beside.transmit(SELECT)).status == 0x9000
         await connection.close()
         await beside.close()
+        await until_free(server)  # it has seen that we are gone
         await until_state(rack, SlotState.READY)
         await selected(rack)
         await rack.stop()

@@ -104,6 +104,7 @@ class Device:
         return frame(pcb)
 
     def _take(self, heard: bytes) -> None:
+        self._polls = 0  # what it was slow with is over
         is_good = heard[0] == HOST and crc16(heard[:-2]) == heard[-2:]
         if is_good and not self._befalls("lost"):
             answer = self.hear(heard[1], heard[3:-2])

@@ -19,7 +19,7 @@ from tests.twins.control import Faults, Order, obey
 from tests.twins.elements import Cards, add_options
 
 GARBAGE = b"\x00\xffHTTP/1.1 400 Bad Request\r\n\r\n"
-SLOW_S = 0.002  # between two bytes
+SLOW_S = 0.002  # between two bytes, where the order does not say
 
 
 @dataclass
@@ -96,9 +96,10 @@ class Node:
         elif kind == "partial":
             answer = answer[: len(answer) // 2]
         elif kind == "slow":
+            delay_s = self.faults.taken.get("delay_s", SLOW_S)
             for value in answer[:-1]:
                 send(bytes((value,)))
-                await asyncio.sleep(SLOW_S)
+                await asyncio.sleep(delay_s)
             answer = answer[-1:]
         send(answer)
 

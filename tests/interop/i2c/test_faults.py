@@ -19,8 +19,10 @@ from tests.support.twin import twin
 pytestmark = pytest.mark.anyio
 
 SELECT = CommandApdu(0, 0xA4, 4, 0, bytes.fromhex("010203040500"))
+FOR_EVER = 1_000_000  # times that a slow device says "not ready" here; a passing fault has few
 LASTING = {
     "silence": (TransportTimeoutError, SlotState.FAULT),
+    "slow": (TransportTimeoutError, SlotState.FAULT),
     "reset": (TransportTimeoutError, SlotState.FAULT),
     "crc": (TransportError, SlotState.FAULT),
     "lost": (TransportError, SlotState.FAULT),
@@ -50,7 +52,7 @@ async def test_a_lasting_fault_ends_in_its_error_and_is_over_by_itself(
     async with Watched(program.ready["bus"], address, apdu_s=0.3, poll_s=60.0) as device:
         connection = await device.connect()
         assert (await connection.transmit(SELECT)).status == 0x9000
-        order(fault, address=address)
+        order(fault, address=address, polls=FOR_EVER)
         async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(TransportError) as caught:
                 await connection.transmit(SELECT)

@@ -4,6 +4,7 @@
 The driver is vsmartcard's, the service pcscd, the programs OpenSC's and pcsc-tools'.
 """
 
+import asyncio
 import json
 import re
 import signal
@@ -15,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from iose.iso7816.apdu import CommandApdu
 from tests.support.node import LoggedNode, configured_node, until
+from tests.support.pcsc import PcscConnection
 from tests.support.peers import require_peer
 from tests.support.running_node import PROGRAM, iose
 from tests.support.virtual_card import VPCD_PORT, VirtualService, has_card, virtual_reader
@@ -25,6 +28,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 PORT = str(VPCD_PORT)
 QUEUE_WAIT_S = 2.0
 RESET_TLS = "00D8000000"
+SELECT = CommandApdu(0, 0xA4, 4, 0, bytes.fromhex("010203040500"))
 ANSWER = re.compile(r"Received \(SW1=0x(..), SW2=0x(..)\)(?::\n((?:(?:[0-9A-F]{2} )+.*\n)+))?")
 HEX_LINE = re.compile(r"((?:[0-9A-F]{2} )+)")
 ATRS = {
@@ -119,7 +123,7 @@ def test_opensc_and_pcsc_scan_find_the_name_of_the_element(node: LoggedNode, pro
     with detached(node, protocol):
         assert opensc("--atr").strip().upper() == ATRS[protocol].replace(" ", ":")
         scanned = subprocess.run(
-            [require_peer("pcsc_scan"), "-n", "-t", "1"],
+            [require_peer("pcsc_scan"), "-n", "-t", "2"],
             capture_output=True,
             text=True,
             timeout=30,
@@ -234,6 +238,24 @@ def test_a_service_that_is_killed_and_started_again_finds_the_card_in_its_reader
         until(has_card)
         assert send(RESET_TLS) == ["9000"]
         assert exposures(node)[0]["fault"] == ""
+
+
+@pytest.mark.parametrize("protocol", ATRS)
+def test_a_program_whose_service_is_killed_in_mid_session_begins_again(
+    node: LoggedNode, service: VirtualService, protocol: str
+):
+    with detached(node, protocol):
+        before = PcscConnection()
+        assert asyncio.run(before.transmit(SELECT)).status == 0x9000
+        service.kill()
+        with pytest.raises(AssertionError, match="PC/SC error"):
+            asyncio.run(before.transmit(SELECT))
+        service.start()
+        until(has_card)
+        after = PcscConnection()
+        assert asyncio.run(after.transmit(SELECT)).status == 0x9000
+        asyncio.run(after.close())
+        assert opensc("--atr").strip().upper() == ATRS[protocol].replace(" ", ":")
 
 
 def test_a_port_without_a_driver_and_a_reader_with_a_card_are_told(node: LoggedNode):
