@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import Final
 
@@ -21,7 +21,7 @@ from iose.runtime.channel import Arguments, Result, read_int, read_text
 from iose.runtime.errors import ConfigurationError
 from iose.servers.driver_link import DriverAddress
 from iose.servers.holders import Claim, ElementHolders, ElementLock, QueueFullError
-from iose.servers.virtual_reader import Exposure
+from iose.servers.virtual_reader import Exposure, ExposureStatus
 from iose.transport.base import Connection, Reader
 from iose.transport.errors import NoReaderError, TransportTimeoutError
 
@@ -135,12 +135,12 @@ class Exposures:
 
     def snapshot(self) -> list[dict[str, object]]:
         """Return what is said of each exposed element."""
-        return [asdict(held.exposure.status()) for held in self._held.values()]
+        return [asdict(self._status(held)) for held in self._held.values()]
 
     def look(self) -> None:
         """Look which elements are gone: programs are to see that, too."""
-        for seid, held in self._held.items():
-            if self._find(seid) is None:
+        for held in self._held.values():
+            if self._is_gone(held):
                 held.exposure.lose()
 
     async def stop(self) -> None:
@@ -167,7 +167,7 @@ class Exposures:
 
         exposure = Exposure(seid, found.sen, connect, request.address, request.protocol)
         async with AsyncExitStack() as stack:
-            held = _Held(exposure, stack, lambda: self._held.pop(seid, None))
+            held = _Held(exposure, found.sen, stack, lambda: self._held.pop(seid, None))
             await self._hold(request, seid, held)
             stack.push_async_callback(exposure.stop)
             await self._start(exposure)
@@ -192,7 +192,7 @@ class Exposures:
         held = self._find_held(name)
         if held is None:
             raise ConfigurationError(f"{name} is not exposed", hint="'iose reader list' shows it")
-        status = asdict(held.exposure.status())
+        status = asdict(self._status(held))
         await held.end()
         await self._note("WITHDRAW", held.exposure.element)
         return {"withdrawn": status}
@@ -218,14 +218,26 @@ class Exposures:
         return found
 
     def _find_held(self, name: str) -> "_Held | None":
-        """Return an exposure by a name that leads to its element now, or did when it began."""
+        """Return an exposure by a name that leads to its element, or did before that was gone."""
         found = self._find(name)
-        if found is not None and found.seid in self._held:
-            return self._held[found.seid]
+        if found is not None:
+            return self._held.get(found.seid)
         for seid, held in self._held.items():
-            if name == seid or name.lower() == held.exposure.status().sen.lower():
+            if self._is_gone(held) and (name == seid or name.lower() == held.sen.lower()):
                 return held
         return None
+
+    def _is_gone(self, held: "_Held") -> bool:
+        """Say whether an exposed element is gone; if it is not, note what it is called now."""
+        found = self._find(held.exposure.element)
+        if found is not None:
+            held.sen = found.sen
+        return found is None
+
+    def _status(self, held: "_Held") -> ExposureStatus:
+        """Return how an exposure does, with the name that its element has, or had last."""
+        self._is_gone(held)
+        return replace(held.exposure.status(), sen=held.sen)
 
     async def _hold(self, request: ExposeRequest, seid: str, held: "_Held") -> None:
         """Take the element, to be let go when ``held`` ends.
@@ -305,14 +317,16 @@ class _Held:
     """One exposure, and what ends with it.
 
     Attributes:
+        sen: What its element was last called, "" for nothing.
         stack: What ends with it.
         is_over: It has ended, or is to end before it has begun.
     """
 
     def __init__(
-        self, exposure: Exposure, stack: AsyncExitStack, forget: Callable[[], object]
+        self, exposure: Exposure, sen: str, stack: AsyncExitStack, forget: Callable[[], object]
     ) -> None:
         self.exposure = exposure
+        self.sen = sen
         self.stack = stack
         self.is_over = False
         self._forget = forget

@@ -375,7 +375,9 @@ class Node:
         if seid not in found:
             return None
         source, info = found[seid]
-        return FoundElement(seid, info.sen if route is None else route.sen, source.reader(seid))
+        own = self._name_of(info)
+        sen = own.sen if own is not None and own.is_served else ""
+        return FoundElement(seid, sen if route is None else route.sen, source.reader(seid))
 
     async def _note(self, verb: str, detail: str) -> None:
         if self._administration is not None:

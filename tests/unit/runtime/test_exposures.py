@@ -5,6 +5,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,23 @@ async def test_an_element_that_is_gone_is_withdrawn_by_the_name_it_had(house: Ho
         while "reader withdraw" not in house.exposures.snapshot()[0]["hint"]:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     assert (await house.withdraw("KEY1.com"))["withdrawn"]["connected"] is False
+
+
+async def test_an_exposure_has_the_name_of_its_element_now_and_no_other_leads_to_it(house: House):
+    await house.expose()
+    renamed = house.elements["se-1"] = replace(house.elements["se-1"], sen="new.com")
+    assert house.exposures.snapshot()[0]["sen"] == "new.com"
+    with pytest.raises(ConfigurationError, match="not exposed"):
+        await house.withdraw("key1.com")
+    house.elements["se-2"] = replace(house.elements["se-2"], sen="key1.com")
+    with pytest.raises(ConfigurationError, match="not exposed"):
+        await house.withdraw("key1.com")
+    house.exposures.look()
+    del house.elements["se-1"]
+    with pytest.raises(ConfigurationError, match="not exposed"):
+        await house.withdraw("key1.com")
+    assert house.holder() is not None
+    assert (await house.withdraw(renamed.sen))["withdrawn"]["sen"] == renamed.sen
 
 
 async def test_ending_twice_at_once_lets_go_once(house: House):

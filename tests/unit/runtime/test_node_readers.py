@@ -403,7 +403,9 @@ def test_a_seid_is_not_taken_for_the_name_of_another_card(tmp_path):
 def test_a_name_given_over_racs_holds_for_an_element_behind_a_reader(tmp_path):
     async def scenario(rig: NodeRig) -> None:
         assert (await rig.served())["sim-1"] == "given.com"
+        assert rig.node._find_element("sim-1").sen == "given.com"
         await rig.node._names.set_name("sim-1", "null", "")
+        assert rig.node._find_element("sim-1").sen == ""
         assert await rig.served() == {"se-a": "soft.com"}
 
     (tmp_path / "names.json").write_text(json.dumps({"sim-1": {"sen": "given.com", "aid": ""}}))
