@@ -196,7 +196,8 @@ class Node:
             "administration": racs,
         }
         states = (SlotState.EMPTY.value, SlotState.ABSENT.value)
-        readers = [one for one in self._readers.view() if one["state"] not in states]
+        rows = self._readers.view()
+        readers = [one for one in rows if one["seid"] and one["state"] not in states]
         return {**shown, "not_served": self._not_served(front.table), "readers": readers}
 
     async def _list_readers(self, _arguments: Arguments) -> Result:

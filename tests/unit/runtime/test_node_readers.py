@@ -17,7 +17,7 @@ from iose.runtime.errors import ConfigurationError
 from iose.runtime.folder import DataFolder
 from iose.runtime.node import Node
 from iose.servers.element_host import ElementHostServer
-from iose.transport.bank import SlotState
+from iose.transport.bank import Slot, SlotState
 from tests.support.client_hello import hello_record
 from tests.support.front import ALERT_BUSY, ALERT_UNKNOWN, FINISHED, Client
 from tests.support.scripted_bank import ScriptedBank, empty, filled
@@ -119,10 +119,11 @@ def test_readers_and_hosts_are_served_side_by_side_in_both_planes(tmp_path):
         assert [one.seid for one in rig.node._racs_elements()] == ["sim-2", "sim-1", "se-a"]
         status = await rig.node.handle("status", {})
         shown = {row["seid"]: row["state"] for row in status["readers"]}
-        assert shown == {"sim-1": "ready", "sim-2": "ready"}
+        assert shown == {"sim-1": "ready", "sim-2": "ready"}  # what has no name is no element
         assert status["holders"]["sim-1"]["holder"]["plane"] == "tls"
 
-    bank = lambda: ScriptedBank(filled("1", "key1.com"), filled("2"))  # noqa: E731
+    nameless = Slot("none", "", SlotState.FAULT, fault="the service is not there")
+    bank = lambda: ScriptedBank(filled("1", "key1.com"), filled("2"), nameless)  # noqa: E731
     run(lambda: NodeRig(tmp_path, bank()), scenario)
 
 

@@ -23,10 +23,11 @@ import structlog
 
 from iose.protocols.host_frames import ElementInfo
 from iose.runtime.config import ElementSettings
-from iose.runtime.readers.place import Overrides, Place
+from iose.runtime.readers.place import LINES, LINES_RATE, Overrides, Place
 from iose.runtime.readers.settings import ReaderSettings
 from iose.servers.discovery import discover
 from iose.servers.holders import Claim, ElementHolders
+from iose.servers.sources import TokenBucket
 from iose.transport.bank import ReaderBank, Slot, SlotState
 from iose.transport.base import Reader
 from iose.transport.errors import CardBusyError
@@ -64,6 +65,8 @@ class RunningBank:
         self.looking: asyncio.Task[None] | None = None
         self.fault = ""
         self._known: dict[str, Place] = {}
+        self._complaint = ""
+        self._lines = TokenBucket(LINES, 0.0)
 
     def look(self, overrides: Overrides) -> None:
         """Take the bank's slots as they are now; what was known of others is kept."""
@@ -79,6 +82,24 @@ class RunningBank:
         self.places = [self._known[name] for name in slots]
         if len(self._known) > PLACES_LIMIT:
             self._known = {place.slot.name: place for place in self.places}
+
+    def log_complaint(self, now: float) -> None:
+        """Write down why nothing of the bank can be used, or that it can again, when that changes.
+
+        A bank that flaps gets a line now and then.
+        """
+        slots = self.bank.slots
+        is_unusable = all(slot.state in (SlotState.ABSENT, SlotState.FAULT) for slot in slots)
+        complaint = next((slot.fault for slot in slots if slot.fault), "") if is_unusable else ""
+        if complaint == self._complaint or self.looking:
+            return
+        self._complaint = complaint
+        if not self._lines.take(now, rate=LINES_RATE, burst=LINES):
+            return
+        if complaint:
+            log.warning("reader.unusable", reader=self.table.label, error=complaint)
+        else:
+            log.info("reader.usable", reader=self.table.label)
 
     def view(self) -> list[dict[str, object]]:
         """Return what an operator sees: every slot, or why there is none."""
@@ -230,8 +251,10 @@ class ReaderInventory:
 
     def look(self) -> None:
         """Take what the banks say now, and tell the node if its elements are others."""
+        now = asyncio.get_running_loop().time()
         for running in self._banks:
             running.look(self._overrides)
+            running.log_complaint(now)
         present = [place for place in self._places() if place.is_present]
         self._keep_away_clashes(present)
         usable = [place for place in present if not place.clash]

@@ -15,7 +15,7 @@ from iose.runtime.readers.inventory import ReaderInventory
 from iose.runtime.readers.place import LINES
 from iose.runtime.readers.settings import PcscSettings, ReaderSettings
 from iose.servers.holders import Claim, ElementHolders
-from iose.transport.bank import SlotState
+from iose.transport.bank import Slot, SlotState
 from iose.transport.base import ApduLimits
 from iose.transport.errors import CardBusyError, NoCardError, TransportError
 from tests.support.scripted_bank import ScriptedBank, empty, filled
@@ -185,6 +185,44 @@ async def test_nothing_new_is_nothing_told():
         bank.put(*bank.slots)
         await rig.inventory.refresh()
         assert len(rig.gone) == told
+
+
+async def test_a_bank_that_cannot_be_used_is_logged_once_until_that_changes():
+    def broken(fault: str) -> Slot:
+        return Slot("bank1", "", SlotState.FAULT, fault=fault)
+
+    def told() -> list[tuple[str, str]]:
+        events = ("reader.unusable", "reader.usable")
+        return [(e["event"], e.get("error", "")) for e in rig.events if e["event"] in events]
+
+    bank = ScriptedBank(broken("no extra"))
+    async with Rig(bank) as rig:
+        await rig.inventory.refresh()
+        assert told() == [("reader.unusable", "no extra")]
+        bank.set(broken("no service"))
+        await rig.until(lambda: len(told()) == 2)
+        bank.set(filled("1", "key1.com"), empty("2", SlotState.FAULT, fault="stuck"))
+        await rig.until(lambda: len(told()) == 3)
+        bank.set(empty("1"))
+        await rig.inventory.refresh()
+        assert told()[1:] == [("reader.unusable", "no service"), ("reader.usable", "")]
+        for fault in range(2 * LINES):
+            bank.set(broken(str(fault)))
+            await rig.until(lambda fault=fault: rig.inventory.view()[0]["fault"] == str(fault))
+        assert len(told()) == LINES
+
+
+async def test_what_is_not_looked_at_yet_is_nothing_to_complain_of():
+    bank = ScriptedBank(empty("1", SlotState.ABSENT, fault="not looked at yet"))
+    bank.gate.clear()
+    async with Rig(
+        bank,
+    ) as rig:
+        assert not rig.logged("reader.unusable")
+        bank.put(filled("1", "key1.com"))
+        bank.gate.set()
+        await rig.until(lambda: rig.seids)
+        assert not rig.logged("reader.unusable") + rig.logged("reader.usable")
 
 
 async def test_a_reader_that_flaps_does_not_fill_the_log_and_others_are_still_told_of():
