@@ -127,6 +127,13 @@ def test_cards_of_both_protocols_are_served_with_nothing_said_of_them(node):
         assert seen["warm_reset"]
 
 
+def test_two_sessions_at_once_carry_records_longer_than_a_command(node):
+    with s_client(node, FIRST) as first, s_client(node, SECOND) as second:
+        for line in ("x" * 300, "y" * 400):
+            assert first.ask(f"?01{line}") == line
+            assert second.ask(f"?01{line}") == line
+
+
 def test_a_card_taken_out_ends_its_session_alone_and_is_served_when_it_is_back(
     node, cards, service
 ):
