@@ -11,6 +11,7 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 from iose.protocols.vpcd import DriverMessage, DriverStream, encode_answer
@@ -32,6 +33,10 @@ LEAVE_NOTHING: Final = struct.pack("ii", 1, 0)
 NO_DRIVER_HINT: Final = (
     "install Debian's vsmartcard-vpcd and start the service, 'systemctl start pcscd': the driver "
     "listens only while pcscd runs; --port names another port"
+)
+UNANSWERED_HINT: Final = (
+    "is that machine up, and does its firewall let us through? A tunnel needs no open port: ssh -L, "
+    "and no --host; if other cards wait for this reader, withdraw them"
 )
 TAKEN_HINT: Final = (
     "another card is in this reader: withdraw it, or take the next reader with --port (the driver "
@@ -90,7 +95,7 @@ class DriverLink:
         """Connect, and wait until the driver speaks: it has taken us for its card.
 
         Raises:
-            NoReaderError: Nothing listens there.
+            NoReaderError: Nothing listens there, or nobody answers from another machine.
             CardBusyError: It says nothing, since another card is in.
             CardRemovedError: It hung up, or talks nonsense.
         """
@@ -98,7 +103,9 @@ class DriverLink:
             async with asyncio.timeout(self._times.connect_s):
                 await self._connect()
         except TimeoutError:
-            raise self._taken() from None
+            if self._is_here():  # as many cards wait as the driver's queue takes
+                raise self._taken() from None
+            raise NoReaderError(self.name, "nobody answers there", hint=UNANSWERED_HINT) from None
         except (OSError, UnicodeError) as error:
             raise NoReaderError(
                 self.name, f"no driver listens there: {reason(error)}", hint=NO_DRIVER_HINT
@@ -188,6 +195,10 @@ class DriverLink:
             return
         self.close()
         raise fault or OSError(f"{self._address.host} has no address")
+
+    def _is_here(self) -> bool:
+        """Say whether the address that was tried last is this machine's own."""
+        return self._socket is not None and ip_address(self._socket.getsockname()[0]).is_loopback
 
     async def _receive(self) -> None:
         data = await asyncio.get_running_loop().sock_recv(self._open_socket(), RECEIVE_SIZE)

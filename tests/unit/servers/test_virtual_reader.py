@@ -3,14 +3,16 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from ipaddress import IPv4Address
 
 import pytest
 
 from iose.iso7816.atr import TransmissionProtocol
 from iose.protocols.vpcd import Order
 from iose.runtime.compose import make_element
+from iose.servers import driver_link
 from iose.servers.driver_link import (
     QUICK_ACKNOWLEDGEMENT,
     DriverAddress,
@@ -340,14 +342,29 @@ async def test_a_fault_of_our_own_is_told_and_outlived(monkeypatch):
         assert await again.power_on()
 
 
-async def test_a_driver_whose_queue_is_full_is_taken():
+@contextmanager
+def full_queue() -> Iterator[DriverAddress]:
+    """Give the address of a driver that accepts nobody, and as many as may are waiting."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         port = listener.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):
-            address = DriverAddress("127.0.0.1", port)
-            exposure = Exposure("7", "", Element().connect, address, T0, times=QUICK)
-            with pytest.raises(CardBusyError):
-                await exposure.start()
+            yield DriverAddress("127.0.0.1", port)
+
+
+async def test_a_driver_whose_queue_is_full_is_taken():
+    with full_queue() as address:
+        exposure = Exposure("7", "", Element().connect, address, T0, times=QUICK)
+        with pytest.raises(CardBusyError):
+            await exposure.start()
+
+
+async def test_a_machine_that_does_not_answer_at_all_is_not_said_to_have_another_card(monkeypatch):
+    monkeypatch.setattr(driver_link, "ip_address", lambda _: IPv4Address("192.0.2.1"))
+    with full_queue() as address:
+        exposure = Exposure("7", "", Element().connect, address, T0, times=QUICK)
+        with pytest.raises(NoReaderError, match="nobody answers") as caught:
+            await exposure.start()
+        assert "firewall" in (caught.value.hint or "")
 
 
 async def test_a_second_message_after_the_driver_hung_up_is_not_waited_for():
