@@ -3,8 +3,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import Callable
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,7 +12,7 @@ from iose.iso7816.atr import Atr, TransmissionProtocol
 from iose.iso7816.batch import BatchStep
 from iose.protocols.vpcd import Order
 from iose.tls import PreSharedKey
-from iose.transport.bank import Slot, SlotState
+from iose.transport.bank import SlotState
 from iose.transport.errors import (
     CardBusyError,
     CardRemovedError,
@@ -24,6 +23,7 @@ from iose.transport.pcsc import PcscBank, card
 from tests.support.node import until
 from tests.support.pcsc import PcscConnection
 from tests.support.peers import require_peer
+from tests.support.started_bank import started
 from tests.support.tls_session import TlsSession, check_session
 from tests.support.virtual_card import MuteCard, T0Card, VirtualCard, VirtualService
 from tests.twins.elements import DEMO_PSK, Cards
@@ -60,37 +60,9 @@ class ManyPieces:
         return bytes.fromhex(next(self.pieces))
 
 
-class Watched:
-    """The bank of all readers; what it shows can be waited for."""
-
-    def __init__(self, apdu_s: float) -> None:
-        self.bank = PcscBank("cards", apdu_s=apdu_s)
-        self.event = asyncio.Event()
-
-    def slot(self, name: str = FIRST) -> Slot | None:
-        return next((slot for slot in self.bank.slots if slot.name == name), None)
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():
-                self.event.clear()
-                await self.event.wait()
-
-    async def until_state(self, state: SlotState, name: str = FIRST) -> Slot:
-        await self.until(lambda: (slot := self.slot(name)) and slot.state is state)
-        slot = self.slot(name)
-        assert slot is not None
-        return slot
-
-
-@asynccontextmanager
-async def watching(apdu_s: float = PATIENCE_S):
-    watched = Watched(apdu_s)
-    await watched.bank.start(watched.event.set)
-    try:
-        yield watched
-    finally:
-        await watched.bank.stop()
+def watching(apdu_s: float = PATIENCE_S):
+    """Return the bank of all readers, to be started."""
+    return started(PcscBank("cards", apdu_s=apdu_s))
 
 
 async def insert(service: VirtualService, what, reader: int = 0, slot: int = 0) -> VirtualCard:
@@ -101,7 +73,7 @@ async def insert(service: VirtualService, what, reader: int = 0, slot: int = 0) 
 async def test_a_tls_session_with_an_element(service: VirtualService, protocol):
     inserted = await insert(service, element("key1.com", protocol))
     async with watching() as watched:
-        slot = await watched.until_state(SlotState.READY)
+        slot = await watched.becomes(FIRST, SlotState.READY)
         assert (slot.seid, Atr.decode(slot.atr).protocols[0]) == ("pcsc-key1.com", protocol)
         connection = await slot.reader.connect()
         assert connection.atr == slot.atr
@@ -114,8 +86,7 @@ async def test_a_tls_session_with_an_element(service: VirtualService, protocol):
 async def test_answers_in_pieces_are_fetched_in_the_thread_of_the_reader(service: VirtualService):
     inserted = await insert(service, ManyPieces())
     async with watching() as watched:
-        slot = await watched.until_state(SlotState.READY)
-        connection = await slot.reader.connect()
+        connection = await watched.connect(FIRST)
         steps = [BatchStep(SELECT), BatchStep(CommandApdu(0, 0xCA, 0, 0, le=256))]
         responses = await connection.transmit_batch(steps)
         assert [one.data.hex() for one in responses] == ["aabbccddee", "1122"]
@@ -129,7 +100,7 @@ async def test_every_session_begins_from_cold(service: VirtualService):
     off = [Order.POWER_OFF]
     inserted = await insert(service, element())
     async with watching() as watched:
-        slot = await watched.until_state(SlotState.READY)
+        slot = await watched.becomes(FIRST, SlotState.READY)
         for _ in range(2):
             inserted.orders.clear()
             connection = await slot.reader.connect()
@@ -146,36 +117,31 @@ async def test_every_session_begins_from_cold(service: VirtualService):
 
 async def test_a_card_comes_and_goes_while_the_bank_runs(service: VirtualService):
     async with watching() as watched:
-        assert (await watched.until_state(SlotState.EMPTY)).reader is None
+        assert (await watched.becomes(FIRST, SlotState.EMPTY)).reader is None
         inserted = await insert(service, element())
-        await watched.until_state(SlotState.READY)
+        await watched.becomes(FIRST, SlotState.READY)
         await asyncio.to_thread(inserted.remove)
-        await watched.until_state(SlotState.EMPTY)
+        await watched.becomes(FIRST, SlotState.EMPTY)
 
 
 async def test_a_card_taken_out_in_a_session_ends_it_and_works_when_it_is_back(service):
     inserted = await insert(service, element())
     async with watching() as watched:
-        slot = await watched.until_state(SlotState.READY)
-        connection = await slot.reader.connect()
+        connection = await watched.connect(FIRST)
         assert "keystore" in await check_session(connection, PSK)
         inserted.pull()
         with pytest.raises(CardRemovedError):
             await connection.transmit(SELECT)
         await connection.close()
-        await watched.until_state(SlotState.EMPTY)
+        await watched.becomes(FIRST, SlotState.EMPTY)
         await insert(service, element())
-        slot = await watched.until_state(SlotState.READY)
-        connection = await slot.reader.connect()
-        assert "keystore" in await check_session(connection, PSK)
-        await connection.close()
+        await watched.check_element(FIRST, PSK)
 
 
 async def test_a_card_taken_out_while_it_works_ends_the_session(service: VirtualService):
     inserted = await insert(service, element())
     async with watching() as watched:
-        slot = await watched.until_state(SlotState.READY)
-        connection = await slot.reader.connect()
+        connection = await watched.connect(FIRST)
         inserted.hold()
         waiting = asyncio.create_task(connection.transmit(SELECT))
         await asyncio.to_thread(inserted.asked.wait, PATIENCE_S)
@@ -189,7 +155,7 @@ async def test_a_card_taken_out_while_it_works_ends_the_session(service: Virtual
 async def test_a_service_that_ends_cuts_sessions_and_is_found_again(service: VirtualService, how):
     await insert(service, element())
     async with watching() as watched:
-        slot = await watched.until_state(SlotState.READY)
+        slot = await watched.becomes(FIRST, SlotState.READY)
         connection = await slot.reader.connect()
         session = await TlsSession(connection, PSK).open()
         await asyncio.to_thread(getattr(service, how))
@@ -197,24 +163,20 @@ async def test_a_service_that_ends_cuts_sessions_and_is_found_again(service: Vir
             await session.command("?00")
         assert "pcscd" in caught.value.hint
         await connection.close()
-        await watched.until(lambda: watched.slot() is None)
+        await watched.until(lambda slots: FIRST not in [slot.name for slot in slots])
         (absent,) = watched.bank.slots
         assert (absent.state, absent.reader) == (SlotState.ABSENT, None)
         assert "pcscd" in absent.hint
         service.remove_all()
         await asyncio.to_thread(service.start)
         await insert(service, element())
-        slot = await watched.until_state(SlotState.READY)
-        connection = await slot.reader.connect()
-        assert "keystore" in await check_session(connection, PSK)
-        await connection.close()
+        await watched.check_element(FIRST, PSK)
 
 
 async def test_a_service_killed_while_a_card_works_ends_the_session(service: VirtualService):
     inserted = await insert(service, element())
     async with watching() as watched:
-        slot = await watched.until_state(SlotState.READY)
-        connection = await slot.reader.connect()
+        connection = await watched.connect(FIRST)
         inserted.hold()
         waiting = asyncio.create_task(connection.transmit(SELECT))
         await asyncio.to_thread(inserted.asked.wait, PATIENCE_S)
@@ -229,20 +191,17 @@ async def test_a_service_that_starts_when_it_is_used_is_started(service: Virtual
     starting = service.start_by_use()
     async with watching() as watched:
         await asyncio.to_thread(starting.join)
-        await watched.until_state(SlotState.EMPTY)
+        await watched.becomes(FIRST, SlotState.EMPTY)
         await insert(service, element())
-        slot = await watched.until_state(SlotState.READY)
-        connection = await slot.reader.connect()
-        assert "keystore" in await check_session(connection, PSK)
-        await connection.close()
+        await watched.check_element(FIRST, PSK)
 
 
 async def test_a_stuck_card_stops_no_other_and_works_again_when_it_answers(service):
     stuck = await insert(service, element("key1.com"))
     await insert(service, element("key2.com", T0), 1)
     async with watching(DEADLINE_S) as watched:
-        slot = await watched.until_state(SlotState.READY)
-        other = await watched.until_state(SlotState.READY, SECOND)
+        slot = await watched.becomes(FIRST, SlotState.READY)
+        other = await watched.becomes(SECOND, SlotState.READY)
         connection = await slot.reader.connect()
         working = await other.reader.connect()
         stuck.hold()
@@ -251,59 +210,52 @@ async def test_a_stuck_card_stops_no_other_and_works_again_when_it_answers(servi
         assert "keystore" in await check_session(working, PSK)
         with pytest.raises(TransportTimeoutError):
             await waiting
-        fault = await watched.until_state(SlotState.FAULT)
+        fault = await watched.becomes(FIRST, SlotState.FAULT)
         assert "no answer since" in fault.fault
         assert fault.hint
         assert "keystore" in await check_session(working, PSK)
         await connection.close()
         stuck.answer()
-        slot = await watched.until_state(SlotState.READY)
-        connection = await slot.reader.connect()
-        assert "keystore" in await check_session(connection, PSK)
-        await connection.close()
+        await watched.check_element(FIRST, PSK)
         await working.close()
 
 
 async def test_a_stuck_card_is_forgotten_when_it_is_taken_out(service: VirtualService):
     stuck = await insert(service, element())
     async with watching(DEADLINE_S) as watched:
-        slot = await watched.until_state(SlotState.READY)
-        connection = await slot.reader.connect()
+        connection = await watched.connect(FIRST)
         stuck.hold()
         with pytest.raises(TransportTimeoutError):
             await connection.transmit(SELECT)
         await connection.close()
         await asyncio.to_thread(stuck.remove)
-        await watched.until_state(SlotState.EMPTY)
+        await watched.becomes(FIRST, SlotState.EMPTY)
         await insert(service, element())
-        slot = await watched.until_state(SlotState.READY)
-        connection = await slot.reader.connect()
-        assert "keystore" in await check_session(connection, PSK)
-        await connection.close()
+        await watched.check_element(FIRST, PSK)
 
 
 async def test_a_card_that_cannot_be_started_is_a_fault(service: VirtualService):
     async with watching() as watched:
         inserted = await insert(service, MuteCard())
-        slot = await watched.until_state(SlotState.FAULT)
+        slot = await watched.becomes(FIRST, SlotState.FAULT)
         assert slot.reader is None
         assert slot.hint
         await asyncio.to_thread(inserted.pull)
-        await watched.until_state(SlotState.EMPTY)
+        await watched.becomes(FIRST, SlotState.EMPTY)
 
 
 async def test_a_card_that_another_program_holds_is_busy(service: VirtualService, monkeypatch):
     monkeypatch.setattr(card, "BUSY_S", 0.1)
     await insert(service, element())
     async with watching() as watched:
-        slot = await watched.until_state(SlotState.READY)
+        slot = await watched.becomes(FIRST, SlotState.READY)
         other = await asyncio.to_thread(PcscConnection)
-        busy = await watched.until_state(SlotState.BUSY)
+        busy = await watched.becomes(FIRST, SlotState.BUSY)
         assert busy.hint
         with pytest.raises(CardBusyError):
             await busy.reader.connect()
         await other.close()
-        free = await watched.until_state(SlotState.READY)
+        free = await watched.becomes(FIRST, SlotState.READY)
         assert free.reader is slot.reader
         connection = await free.reader.connect()
         assert "keystore" in await check_session(connection, PSK)
@@ -316,11 +268,11 @@ async def test_a_card_in_a_transaction_of_another_program_is_busy_and_no_fault(
     monkeypatch.setattr(card, "BUSY_S", 0.1)
     await insert(service, element())
     async with watching(DEADLINE_S) as watched:
-        slot = await watched.until_state(SlotState.READY)
+        slot = await watched.becomes(FIRST, SlotState.READY)
         with transaction(FIRST):
             with pytest.raises(CardBusyError):
                 await slot.reader.connect()
-            assert watched.slot().state is SlotState.READY
+            assert watched.slot(FIRST).state is SlotState.READY
         connection = await slot.reader.connect()
         assert "keystore" in await check_session(connection, PSK)
         await connection.close()
@@ -329,8 +281,7 @@ async def test_a_card_in_a_transaction_of_another_program_is_busy_and_no_fault(
 async def test_opensc_is_kept_out_of_a_session_and_may_use_the_card_after_it(service):
     await insert(service, element())
     async with watching() as watched:
-        slot = await watched.until_state(SlotState.READY)
-        connection = await slot.reader.connect()
+        connection = await watched.connect(FIRST)
         assert (
             await asyncio.to_thread(opensc, "--card-driver", "default", "--send-apdu", "00A40400")
         ).returncode != 0
@@ -347,8 +298,7 @@ async def test_an_extended_command_is_refused_over_t0_and_carried_over_t1(servic
     long = CommandApdu(0, 0xD8, 0, 3, bytes(300))
     async with watching() as watched:
         for name, is_carried in ((FIRST, False), (SECOND, True)):
-            slot = await watched.until_state(SlotState.READY, name)
-            connection = await slot.reader.connect()
+            connection = await watched.connect(name)
             if is_carried:
                 assert (await connection.transmit(long)).status
             else:

@@ -6,8 +6,8 @@ import pytest
 from iose.transport.bank import SlotState
 from iose.transport.errors import CardRemovedError, TransportError, TransportTimeoutError
 from iose.transport.racsl_bank import RacslBank
-from tests.support.started_bank import started
-from tests.support.tls_session import SELECT, check_session
+from tests.support.started_bank import check_fault, started
+from tests.support.tls_session import check_session
 from tests.support.twin import twin
 
 pytestmark = [pytest.mark.anyio, pytest.mark.interop]
@@ -72,29 +72,16 @@ async def test_an_element_is_found_and_a_tls_session_goes_through(board, suite):
     assert said[-3:] == ["off", "on", "off"]
 
 
-@pytest.mark.parametrize(("kind", "more", "error", "match"), FAULTS, ids=NAMES)
-async def test_a_fault_ends_the_session_and_the_board_works_again(board, kind, more, error, match):
+@pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
+async def test_a_fault_ends_the_session_and_the_board_works_again(board, fault):
     async with started(bank_of(board)) as bank:
-        connection = await bank.connect(SEID)
-        board.fault(kind, **more)
-        with pytest.raises(error, match=match) as caught:
-            await check_session(connection)
-        assert type(caught.value) is error
-        with pytest.raises(CardRemovedError, match="closed"):
-            await connection.transmit(SELECT)
-        await connection.close()
-        board.fault(None)
-        connection = await bank.connect(SEID)
-        assert await check_session(connection) == VERSION
-        await connection.close()
+        await check_fault(bank, SEID, board, fault)
 
 
 async def test_slow_bytes_are_waited_for(board):
     async with started(bank_of(board, apdu_s=10.0)) as bank:
         board.fault("slow", delay_s=0.0001)
-        connection = await bank.connect(SEID)
-        assert await check_session(connection) == VERSION
-        await connection.close()
+        await bank.check_element(SEID)
 
 
 async def test_a_board_that_goes_away_between_sessions_is_absent_until_it_is_back(
@@ -108,9 +95,7 @@ async def test_a_board_that_goes_away_between_sessions_is_absent_until_it_is_bac
         assert "cannot connect: Connection refused" in slot.fault
         assert "is the board on" in slot.hint
         board.fault(None)
-        connection = await bank.connect(SEID)
-        assert await check_session(connection) == VERSION
-        await connection.close()
+        await bank.check_element(SEID)
 
 
 async def test_light_looks_ask_the_element_nothing(board, monkeypatch):

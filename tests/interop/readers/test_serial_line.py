@@ -16,7 +16,7 @@ from iose.transport.errors import (
     TransportTimeoutError,
 )
 from iose.transport.serial_line import SerialBank, SerialLine, line, port
-from tests.support.started_bank import started
+from tests.support.started_bank import check_fault, started
 from tests.support.tls_session import SELECT, check_session
 from tests.support.twin import twin
 
@@ -89,29 +89,16 @@ async def test_the_line_stays_open_between_sessions(board):
     assert board.order(said=True)["said"].count("") == 1
 
 
-@pytest.mark.parametrize(("kind", "more", "error", "match"), FAULTS, ids=NAMES)
-async def test_a_fault_ends_the_session_and_the_board_works_again(board, kind, more, error, match):
+@pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
+async def test_a_fault_ends_the_session_and_the_board_works_again(board, fault):
     async with started(bank_of(board.device)) as bank:
-        connection = await bank.connect(SEID)
-        board.fault(kind, **more)
-        with pytest.raises(error, match=match) as caught:
-            await check_session(connection)
-        assert type(caught.value) is error
-        with pytest.raises(CardRemovedError, match="closed"):
-            await connection.transmit(SELECT)
-        await connection.close()
-        board.fault(None)
-        connection = await bank.connect(SEID)
-        assert await check_session(connection) == VERSION
-        await connection.close()
+        await check_fault(bank, SEID, board, fault)
 
 
 async def test_slow_bytes_are_waited_for(board):
     async with started(bank_of(board.device, apdu_s=10.0)) as bank:
         board.fault("slow", delay_s=0.0001)
-        connection = await bank.connect(SEID)
-        assert await check_session(connection) == VERSION
-        await connection.close()
+        await bank.check_element(SEID)
 
 
 async def test_a_line_that_takes_nothing_any_more_ends_in_time(board):
@@ -136,9 +123,7 @@ async def test_a_board_that_is_unplugged_between_sessions_is_absent_until_it_is_
         await bank.until(lambda slots: "no such device" in slots[0].fault)
         assert "plugged in" in bank.slot(SEID).hint
         board.fault(None)
-        connection = await bank.connect(SEID)
-        assert await check_session(connection) == VERSION
-        await connection.close()
+        await bank.check_element(SEID)
 
 
 async def test_a_board_that_says_nothing_is_a_fault_until_it_does(board):

@@ -15,7 +15,7 @@ from iose.transport.errors import (
     TransportTimeoutError,
 )
 from iose.transport.sim_array import SimArrayBank
-from tests.support.started_bank import started
+from tests.support.started_bank import check_fault, started
 from tests.support.tls_session import SELECT, TlsSession, check_session
 from tests.support.twin import twin
 
@@ -142,30 +142,17 @@ async def test_a_slot_has_one_session(array):
         await connection.close()
 
 
-@pytest.mark.parametrize(("kind", "more", "error", "match"), FAULTS, ids=NAMES)
-async def test_a_fault_ends_the_session_and_the_card_works_again(array, kind, more, error, match):
+@pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
+async def test_a_fault_ends_the_session_and_the_card_works_again(array, fault):
     async with bank_with_both_cards(array) as bank:
-        array.fault(kind, **more)
-        connection = await bank.connect("sim-701")
-        with pytest.raises(error, match=match) as caught:
-            await check_session(connection)
-        assert type(caught.value) is error
-        with pytest.raises(CardRemovedError, match="closed"):
-            await connection.transmit(SELECT)
-        await connection.close()
+        await check_fault(bank, "sim-701", array, fault)
         assert SlotState.FAULT in [states["sim-701"] for states in bank.states]
-        array.fault(None)
-        connection = await bank.connect("sim-701")
-        assert await check_session(connection) == VERSION
-        await connection.close()
 
 
 async def test_slow_bytes_are_waited_for(array):
     async with bank_with_both_cards(array, apdu_s=10.0) as bank:
         array.fault("slow", delay_s=0.0001)
-        connection = await bank.connect("sim-701")
-        assert await check_session(connection) == VERSION
-        await connection.close()
+        await bank.check_element("sim-701")
 
 
 @pytest.mark.parametrize("kind", ["silence", "garbage", "crc", "refuse", "partial"])
@@ -232,9 +219,7 @@ async def test_a_card_taken_out_ends_its_session_and_comes_back(array):
             await connection.transmit(SELECT)
         await connection.close()
         array.order(insert=701)
-        connection = await bank.connect("sim-701")
-        assert await check_session(connection) == VERSION
-        await connection.close()
+        await bank.check_element("sim-701")
 
 
 async def test_a_card_taken_out_in_mid_command_is_known_at_once(array):
@@ -271,9 +256,7 @@ async def test_an_array_that_goes_away_is_absent_until_it_is_back(array):
             assert "cannot connect" in slot.fault
             assert "is the array on" in slot.hint
         array.fault(None)
-        connection = await bank.connect("sim-701")
-        assert await check_session(connection) == VERSION
-        await connection.close()
+        await bank.check_element("sim-701")
 
 
 async def test_an_array_that_is_not_there_has_one_slot_that_says_so(array):
@@ -326,6 +309,4 @@ async def test_hardened_and_wide_cards_work_too():
     settings = ("--wire", "hardened", "--limits", "wide", "--commands", "iose")
     with twin("sim_array", "--slots", "101", *settings) as array:
         async with started(bank_of(array)) as bank:
-            connection = await bank.connect("sim-101")
-            assert await check_session(connection) == "iose keystore/1"
-            await connection.close()
+            await bank.check_element("sim-101", version="iose keystore/1")
