@@ -130,6 +130,11 @@ async def connect_control(folder: DataFolder) -> AsyncIterator[JsonChannel]:
     except PermissionError:
         raise ControlError(foreign, hint=FOREIGN_HINT) from None
     except OSError:
+        if command := folder.command():
+            raise ControlError(
+                f"no node runs on {folder.path}; another command, process {command}, holds it",
+                hint="wait until that command ends, or end it",
+            ) from None
         if folder.is_locked():
             raise ControlError(
                 f"the node on {folder.path} is starting or stopping", hint="try again in a moment"

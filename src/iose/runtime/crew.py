@@ -68,6 +68,7 @@ def hold_folder(
     *,
     wait_s: float = 0.0,
     is_patient: bool = False,
+    is_node: bool = False,
 ) -> Iterator[HeldFolder]:
     """Give a data folder, made if it is missing and locked while the block runs.
 
@@ -76,12 +77,13 @@ def hold_folder(
         passphrase: Asked once; a passphrase makes a new folder an encrypted one.
         wait_s: Longest wait for another holder that is about to leave.
         is_patient: Whether to wait for one that still runs, too.
+        is_node: Whether the holder is a node.
 
     Raises:
         ConfigurationError: The folder is held, unfit, or the passphrase does not fit it.
     """
     folder = DataFolder(path)
-    lock = folder.hold(wait_s=wait_s, is_patient=is_patient)
+    lock = folder.hold(wait_s=wait_s, is_patient=is_patient, is_node=is_node)
     try:
         data_key = _open_encryption(folder, passphrase)
         yield HeldFolder(folder, lock, data_key)

@@ -28,6 +28,7 @@ SOCKET_PATH_LIMIT: Final = 107  # sun_path of Linux, less the final zero
 LOCK_POLL_S: Final = 0.05
 PENDING_PREFIX: Final = ".new-"
 LOCK_NAME: Final = "lock"
+NODE: Final = "node"
 DESCRIPTION_NAME: Final = "folder.json"
 INDEX_NAME: Final = "index.json"
 ENCRYPTION: Final = "encryption"
@@ -134,13 +135,16 @@ class DataFolder:
         names = (path.name.removesuffix(".db") for path in self.elements.glob("se-*.db"))
         return sorted(name for name in names if SEID.fullmatch(name))
 
-    def hold(self, *, wait_s: float = 0.0, is_patient: bool = False) -> FolderLock:
+    def hold(
+        self, *, wait_s: float = 0.0, is_patient: bool = False, is_node: bool = False
+    ) -> FolderLock:
         """Return the hold on this folder, which is made if it is missing.
 
         Args:
             wait_s: Longest wait for a holder that is about to leave.
             is_patient: Whether to wait for one that still runs, too, and not only for what a
                 dead one left running.
+            is_node: Whether the holder is a node, for whoever finds the folder held.
 
         Raises:
             ConfigurationError: It cannot be made or written, holds something else, is of a newer
@@ -148,7 +152,7 @@ class DataFolder:
         """
         with self._explained():
             self._claim()
-            lock = self._lock(time.monotonic() + wait_s, is_patient=is_patient)
+            lock = self._lock(time.monotonic() + wait_s, is_patient=is_patient, is_node=is_node)
             try:
                 self._complete()
             except BaseException:
@@ -220,21 +224,23 @@ class DataFolder:
         """Replace the folder's description, durably."""
         write_private(self.description, json.dumps({"schema": SCHEMA, **content}).encode())
 
-    def _lock(self, deadline: float, *, is_patient: bool) -> FolderLock:
+    def _lock(self, deadline: float, *, is_patient: bool, is_node: bool) -> FolderLock:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(self.path / LOCK_NAME, flags, PRIVATE_FILE)
         while not _try_lock(descriptor, fcntl.LOCK_EX):
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            holder, kind = _read_holder(descriptor)
             if time.monotonic() >= deadline or (_is_running(holder) and not is_patient):
                 os.close(descriptor)
+                is_command = holder and not kind
+                stop = f"stop it ('iose node stop --data {self.path}')"
                 raise ConfigurationError(
                     f"the data folder {self.path} is in use by process {holder or 'unknown'}",
-                    hint=f"stop it ('iose node stop --data {self.path}'), or use another --data",
+                    hint=f"{'end that command' if is_command else stop}, or use another --data",
                 )
             time.sleep(LOCK_POLL_S)
         with suppress(OSError):  # the number is told to others; a full disk does without
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(descriptor, f"{os.getpid()}{f' {NODE}' if is_node else ''}\n".encode(), 0)
         return FolderLock(descriptor)
 
     def is_locked(self) -> bool:
@@ -243,13 +249,27 @@ class DataFolder:
         Raises:
             ConfigurationError: It cannot be looked at.
         """
+        return self._look_at_lock() is not None
+
+    def command(self) -> str:
+        """Return the number of the process that holds this folder and is no node, "" for none.
+
+        Raises:
+            ConfigurationError: It cannot be looked at.
+        """
+        holder, kind = self._look_at_lock() or ("", "")
+        return holder if not kind and _is_running(holder) else ""
+
+    def _look_at_lock(self) -> tuple[str, str] | None:
+        """Return who holds the folder, by number and kind; None when nobody does."""
         with self._explained():
             try:
                 descriptor = os.open(self.path / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
-                return False
+                return None
             try:
-                return not _try_lock(descriptor, fcntl.LOCK_SH)
+                is_free = _try_lock(descriptor, fcntl.LOCK_SH)
+                return None if is_free else _read_holder(descriptor)
             finally:
                 os.close(descriptor)
 
@@ -337,6 +357,12 @@ def sync_folder(path: Path) -> None:
 
 def _draft(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
+
+
+def _read_holder(descriptor: int) -> tuple[str, str]:
+    """Return the number of the process that wrote itself into a lock, and NODE if it is one."""
+    number, _, kind = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip().partition(" ")
+    return number, kind
 
 
 def _is_running(pid: str) -> bool:

@@ -45,7 +45,7 @@ def serve_node(
         IoseError: It could not start; nothing is left running.
     """
     forbid_core_files()
-    with hold_folder(config.folder, passphrase, wait_s=LOCK_WAIT_S) as held:
+    with hold_folder(config.folder, passphrase, wait_s=LOCK_WAIT_S, is_node=True) as held:
 
         async def serve() -> None:
             supervisor = Supervisor(held, config, reload_config=reload_config, report=report)

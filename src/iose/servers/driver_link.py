@@ -35,8 +35,8 @@ NO_DRIVER_HINT: Final = (
     "listens only while pcscd runs; --port names another port"
 )
 UNANSWERED_HINT: Final = (
-    "is that machine up, and does its firewall let us through? A tunnel needs no open port: ssh -L, "
-    "and no --host; if other cards wait for this reader, withdraw them"
+    "is that machine up, and does its firewall let us through? A tunnel needs no open port (ssh "
+    "-L, and no --host). If other cards wait for this reader, withdraw them"
 )
 TAKEN_HINT: Final = (
     "another card is in this reader: withdraw it, or take the next reader with --port (the driver "

@@ -216,7 +216,7 @@ def test_a_folder_closed_to_us_says_so(tmp_path: Path, monkeypatch):
 
 def test_a_node_that_starts_or_stops_is_told_from_none(tmp_path: Path):
     folder = DataFolder(tmp_path)
-    lock = folder.hold()
+    lock = folder.hold(is_node=True)
 
     async def scenario():
         async with connect_control(folder):
@@ -225,6 +225,23 @@ def test_a_node_that_starts_or_stops_is_told_from_none(tmp_path: Path):
     with pytest.raises(ControlError, match="starting or stopping") as caught:
         run(scenario)
     assert "again" in caught.value.hint
+    lock.release()
+
+
+@pytest.mark.parametrize("is_left", [False, True], ids=["running", "ended, its hosts not yet"])
+def test_a_command_that_holds_the_folder_is_no_node(tmp_path: Path, is_left):
+    folder = DataFolder(tmp_path)
+    lock = folder.hold()
+    if is_left:
+        (tmp_path / "lock").write_text("999999999\n")
+
+    async def scenario():
+        async with connect_control(folder):
+            pass
+
+    said = "starting or stopping" if is_left else f"no node runs .*process {os.getpid()}, holds it"
+    with pytest.raises(ControlError, match=said):
+        run(scenario)
     lock.release()
 
 

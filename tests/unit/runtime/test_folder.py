@@ -77,12 +77,14 @@ def test_a_path_that_is_a_file_is_refused(tmp_path: Path):
         DataFolder(tmp_path / "file").hold().release()
 
 
-def test_a_second_holder_is_refused_with_the_pid_of_the_first(tmp_path: Path):
+@pytest.mark.parametrize(("is_node", "step"), [(True, "iose node stop"), (False, "that command")])
+def test_a_second_holder_is_refused_with_the_pid_of_the_first(tmp_path: Path, is_node, step):
     folder = DataFolder(tmp_path)
-    lock = folder.hold()
+    lock = folder.hold(is_node=is_node)
     assert folder.is_locked()
-    with pytest.raises(ConfigurationError, match=f"in use by process {os.getpid()}"):
+    with pytest.raises(ConfigurationError, match=f"in use by process {os.getpid()}$") as caught:
         folder.hold()
+    assert step in caught.value.hint
     lock.release()
     assert not folder.is_locked()
     folder.hold().release()
