@@ -3,7 +3,6 @@
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +19,8 @@ pytestmark = pytest.mark.timeout(90)
 
 SLOTS = range(701, 705)
 APDU_S = 1.0
+RULE = {"user": "operator", "elements": ["*"], "verbs": ["*"], "aids": ["*"]}
+RACS = {"listen": ["127.0.0.1:0"], "rules": [RULE]}
 SELECT = bytes.fromhex("00A4040006010203040500")
 CHIP = {
     "suites": (CipherSuite.TLS_AES_128_CCM_SHA256,),
@@ -32,19 +33,30 @@ def table(array: Twin, **given: Any) -> dict[str, Any]:
     return {"type": "sim-array", "address": address, "apdu_s": APDU_S, "poll_s": 0.1, **given}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def array() -> Iterator[Twin]:
     with twin("sim_array", "--slots", ",".join(map(str, SLOTS))) as running:
         yield running
 
 
-@pytest.fixture
-def node(array: Twin, tmp_path: Path) -> Iterator[LoggedNode]:
-    rules = [{"user": "operator", "elements": ["*"], "verbs": ["*"], "aids": ["*"]}]
-    racs = {"listen": ["127.0.0.1:0"], "rules": rules}
-    with configured_node(tmp_path, 1, node={"readers": [table(array)]}, racs=racs) as running:
-        until_served(running, *(f"sim-{slot}" for slot in SLOTS))
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedNode]:
+    """A node without readers."""
+    with configured_node(tmp_path_factory.mktemp("node"), 1, racs=RACS) as running:
         yield running
+
+
+@pytest.fixture
+def node(bare: LoggedNode, array: Twin) -> Iterator[LoggedNode]:
+    """The node with the array, of which it knows nothing from the test before."""
+    bare.configure(1, node={"readers": [table(array)]}, racs=RACS)
+    bare.ask("reload")
+    until_served(bare, *(f"sim-{slot}" for slot in SLOTS))
+    yield bare
+    array.fault(None)
+    array.order(insert=SLOTS[0])
+    bare.configure(1, racs=RACS)
+    bare.ask("reload")
 
 
 def element(slot: int) -> NodeElement:
