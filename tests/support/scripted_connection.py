@@ -110,7 +110,12 @@ class EchoElement:
 
 
 class ScriptedReader:
-    """A reader over one scripted element; exchanges can be held back with ``gate``."""
+    """A reader over one scripted element.
+
+    Attributes:
+        gate: While it is closed, no exchange goes on.
+        closing: While it is closed, no connection closes.
+    """
 
     def __init__(
         self,
@@ -121,6 +126,8 @@ class ScriptedReader:
     ) -> None:
         self.element = element
         self.gate: asyncio.Event | None = None
+        self.closing = asyncio.Event()
+        self.closing.set()
         self.faults: list[Exception] = []
         self._name = name
         self._limits = limits or ApduLimits()
@@ -176,6 +183,7 @@ class ScriptedConnection:
         return self._reader.element.reset()
 
     async def close(self) -> None:
+        await self._reader.closing.wait()
         self._reader.element.power_off()
 
 

@@ -5,10 +5,11 @@ An inventory puts one round each reader of a bank, with what the operator says o
 costs two looks at the clock for each batch.
 """
 
-from collections.abc import Awaitable, Sequence
+import asyncio
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from iose.iso7816.apdu import CommandApdu, ResponseApdu
 from iose.protocols.racs.status import EventClass
@@ -175,16 +176,33 @@ class WatchedConnection:
         """
         if self._watched.has_warm_reset:
             return await _watched(self._health, self._inner.reset())
-        await self._inner.close()
+        await _to_its_end(self._inner.close())
         inner = await _watched(self._health, self._reader.connect())
         self._past_apdus += self._inner.apdus
         self._inner = inner
         return inner.atr
 
     async def close(self) -> None:
-        """Power the card off and let it go; never raises."""
+        """Power the card off and let it go; never raises, and is never cut short."""
         self._health.note_close(self)
-        await self._inner.close()
+        await _to_its_end(self._inner.close())
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Return when work is done, which is bounded in time; who is cancelled is so after that.
+
+    An element must have lost its power before its lock goes to somebody else.
+    """
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    task.result()
 
 
 async def _watched(health: ReaderHealth, work: Awaitable[T]) -> T:

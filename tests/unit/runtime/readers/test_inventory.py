@@ -332,6 +332,23 @@ async def test_a_card_without_an_applet_is_looked_into_each_time_it_is_put_in():
         await rig.until(lambda: rig.sens == ["key1.com"])
 
 
+async def test_an_element_that_is_looked_into_is_powered_off_before_somebody_else_has_it():
+    bank = ScriptedBank(filled("1", "key1.com"))
+    closing = bank.reader("1").closing
+    closing.clear()
+    async with Rig(bank) as rig:
+        lock = rig.holders.lock("sim-1")
+        health = rig.inventory._banks[0].places[0].reader.health
+        await rig.until(lambda: health.sessions and not health.connections)
+        lock.holder.evict()
+        waiting = asyncio.create_task(lock.acquire(Claim("tls", 1, "here", 0.0)))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        closing.set()
+        await waiting
+        assert bank.element("1").power == ["on", "off"]
+
+
 async def test_a_look_that_lasts_is_not_begun_again(monkeypatch):
     monkeypatch.setattr(module, "START_WAIT_S", 0.01)
     monkeypatch.setattr(module, "LOOK_S", 0.01)
