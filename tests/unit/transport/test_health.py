@@ -162,15 +162,18 @@ def test_two_sessions_at_once_are_counted_apart(clock: Clock):
         asking = asyncio.create_task(former.transmit_batch([BatchStep(RESET_TLS)]))
         await asyncio.sleep(0)
         clock.now = 103.0
+        later = asyncio.create_task(latter.transmit_batch([BatchStep(RESET_TLS)]))
+        await asyncio.sleep(0)
+        assert reader.health.waiting_since == 100.0
         inner.gate = None
         await latter.transmit_batch([BatchStep(RESET_TLS)])
         assert reader.health.waiting_since == 100.0
         gate.set()
-        await asking
+        await asyncio.gather(asking, later)
         assert reader.health.waiting_since is None
         for connection in (former, latter):
             await connection.close()
-            assert reader.health.apdus == former.apdus + latter.apdus == 3
+            assert reader.health.apdus == former.apdus + latter.apdus == 4
 
     asyncio.run(scenario())
 
