@@ -1,42 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenSC's tools reach one of our cards through PC/SC, as any program for smart cards does."""
 
-import re
-import subprocess
-
 import pytest
 
-from tests.support.peers import require_peer
+from tests.support.opensc import opensc, send
 from tests.support.virtual_card import VirtualCard
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
 SELECT_DOMAIN = "00A4040008A000000151000000"
-ANSWER = re.compile(r"Received \(SW1=0x(..), SW2=0x(..)\)(?::\n((?:(?:[0-9A-F]{2} )+.*\n)+))?")
-HEX_LINE = re.compile(r"((?:[0-9A-F]{2} )+)")
-
-
-def opensc(*arguments: str) -> str:
-    result = subprocess.run(
-        [require_peer("opensc-tool"), "--reader", "0", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
-def send(*commands: str) -> list[str]:
-    """Return the answers to commands sent in one session, status word last."""
-    options = [option for command in commands for option in ("-s", command)]
-    answers = []
-    for sw1, sw2, dump in ANSWER.findall(opensc("--card-driver", "default", *options)):
-        data = "".join(HEX_LINE.match(line)[1] for line in dump.splitlines())
-        answers.append(data.replace(" ", "") + sw1 + sw2)
-    return answers
 
 
 def test_opensc_reads_the_name_of_the_element_in_its_atr(card: VirtualCard):

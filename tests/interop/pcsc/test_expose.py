@@ -18,6 +18,7 @@ import pytest
 
 from iose.iso7816.apdu import CommandApdu
 from tests.support.node import LoggedNode, configured_node, until
+from tests.support.opensc import opensc, send
 from tests.support.pcsc import PcscConnection
 from tests.support.peers import require_peer
 from tests.support.running_node import PROGRAM, iose
@@ -29,8 +30,6 @@ PORT = str(VPCD_PORT)
 QUEUE_WAIT_S = 2.0
 RESET_TLS = "00D8000000"
 SELECT = CommandApdu(0, 0xA4, 4, 0, bytes.fromhex("010203040500"))
-ANSWER = re.compile(r"Received \(SW1=0x(..), SW2=0x(..)\)(?::\n((?:(?:[0-9A-F]{2} )+.*\n)+))?")
-HEX_LINE = re.compile(r"((?:[0-9A-F]{2} )+)")
 ATRS = {
     "T=0": "3B 08 6B 65 79 31 2E 63 6F 6D",
     "T=1": "3B 88 81 31 FE 45 6B 65 79 31 2E 63 6F 6D 8A",
@@ -93,29 +92,6 @@ def in_foreground(data: Path, *options: str) -> Iterator["subprocess.Popen[str]"
         finally:
             one.kill()
     until(lambda: not has_card())
-
-
-def opensc(*arguments: str) -> str:
-    result = subprocess.run(
-        [require_peer("opensc-tool"), "--reader", "0", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
-def send(*commands: str) -> list[str]:
-    """Return the answers to commands sent in one session, status word last."""
-    options = [option for command in commands for option in ("-s", command)]
-    answers = []
-    for sw1, sw2, dump in ANSWER.findall(opensc("--card-driver", "default", *options)):
-        data = "".join(HEX_LINE.match(line)[1] for line in dump.splitlines())
-        answers.append(data.replace(" ", "") + sw1 + sw2)
-    return answers
 
 
 @pytest.mark.parametrize("protocol", ATRS)
