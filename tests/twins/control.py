@@ -7,7 +7,9 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+HOST = "127.0.0.1"
 Order = dict[str, Any]
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OnOrder = Callable[[Order], Awaitable[Order | None] | Order | None]
 
 
@@ -49,6 +51,62 @@ class Faults:
             if self._left <= 0:
                 self.order = {}
         return kind
+
+
+class TcpTwin:
+    """A twin that serves over TCP, goes away, and comes back at the same port.
+
+    Args:
+        serve: Serves one connection, which is closed after it.
+
+    Attributes:
+        address: Where it listens.
+        said: What was heard, until somebody asks.
+    """
+
+    def __init__(self, serve: Serve) -> None:
+        self.said: list[str] = []
+        self._serve_one = serve
+        self._port = 0
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self._port}"
+
+    async def listen(self) -> None:
+        """Let clients in."""
+        self._server = await asyncio.start_server(self._accept, HOST, self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def vanish(self) -> None:
+        """End every connection, and let nobody in."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+
+    async def go_or_come_back(self, order: Order) -> None:
+        """Do what an order with a fault says of that."""
+        if order.get("fault") == "gone":
+            await self.vanish()
+        elif self._server is None:
+            await self.listen()
+
+    def tell(self) -> Order:
+        """Return what was heard since somebody asked."""
+        said, self.said = self.said, []
+        return {"said": said}
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            await self._serve_one(reader, writer)
+        finally:
+            self._writers.discard(writer)
+            writer.close()
 
 
 def report(value: Order) -> None:

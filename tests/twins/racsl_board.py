@@ -18,52 +18,32 @@ from iose.tls import AlertReceived, ServerConfig, ServerEngine, TlsPeerError
 from iose.tls.config import EngineConfig, PreSharedKey
 from iose.tls.events import ApplicationData
 from tests.support.element import CRYPTO
-from tests.twins.control import Faults, Order, obey
+from tests.twins.control import Faults, Order, TcpTwin, obey
 from tests.twins.elements import DEMO_PSK, Cards, add_options
 from tests.twins.serial_line import SLOW_S, Board, damage
 
-HOST = "127.0.0.1"
 HELLO = "hello"
 TOO_LONG = 150_000
 ON_RECORD = ("crc", "partial", "slow")
 
 
-class RacslTwin:
+class RacslTwin(TcpTwin):
     """A board that serves one session at a time with its element."""
 
     def __init__(self, make_board: Callable[[], Board], key: PreSharedKey, faults: Faults) -> None:
-        self.said: list[str] = []
-        self.port = 0
+        super().__init__(self._serve)
         self._make_board = make_board
         self._config = ServerConfig(EngineConfig(CRYPTO, OsRng()), (key,))
         self._faults = faults
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, HOST, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def vanish(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in tuple(self._writers):
-            writer.transport.abort()
 
     async def on_order(self, order: Order) -> Order | None:
         if "said" in order:
-            said, self.said = self.said, []
-            return {"said": said}
+            return self.tell()
         order.setdefault("verb", RacslVerb.APDU.value)
-        if order.get("fault") == "gone":
-            await self.vanish()
-        elif self._server is None:
-            await self.listen()
+        await self.go_or_come_back(order)
         return None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
         engine = ServerEngine(self._config)
         engine.start()
         board = self._make_board()
@@ -80,9 +60,6 @@ class RacslTwin:
         except (OSError, TlsPeerError, AlertReceived):
             with contextlib.suppress(OSError):
                 writer.write(engine.data_to_send())
-        finally:
-            self._writers.discard(writer)
-            writer.close()
 
     def _answer(self, engine: ServerEngine, board: Board, record: bytes) -> str | None:
         line = record.decode().removesuffix("\r\n")
@@ -125,7 +102,7 @@ async def main() -> None:
     key = PreSharedKey(given.identity.encode(), bytes.fromhex(given.board_psk))
     board = RacslTwin(lambda: Board(card), key, faults)
     await board.listen()
-    await obey(faults, {"address": f"{HOST}:{board.port}"}, board.on_order)
+    await obey(faults, {"address": board.address}, board.on_order)
     await board.vanish()
 
 

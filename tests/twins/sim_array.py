@@ -15,44 +15,28 @@ from iose.card.card_os import CardOs
 from iose.iso7816.apdu import CommandApdu
 from iose.protocols.sim_array import SimBoard, SimReply, encode_content, encode_reply
 from iose.transport.stack import drain_raw
-from tests.twins.control import Faults, Order, obey
+from tests.twins.control import Faults, Order, TcpTwin, obey
 from tests.twins.elements import Cards, add_options
 
-HOST = "127.0.0.1"
 BOARD_SIZE = 8
 EXCHANGE = "exchange"
 SLOW_S = 0.02
 
 
-class SimArray:
+class SimArray(TcpTwin):
     """Boards of eight slots, and who uses them."""
 
     def __init__(self, cards: Cards, slots: list[int], faults: Faults) -> None:
-        self.said: list[str] = []
-        self.port = 0
+        super().__init__(self._serve)
         self._cards = {slot: cards.make(f"key{slot}.com") for slot in slots}
         self._inside = set(slots)
         self._users: dict[int, asyncio.StreamWriter] = {}
         self._has_changed: set[int] = set()
         self._faults = faults
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, HOST, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def vanish(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in tuple(self._writers):
-            writer.transport.abort()
 
     async def on_order(self, order: Order) -> Order | None:
         if "said" in order:
-            said, self.said = self.said, []
-            return {"said": said}
+            return self.tell()
         if slot := order.get("insert"):
             self._inside.add(slot)
             self._has_changed.add(slot)
@@ -60,10 +44,7 @@ class SimArray:
             self._take_out(slot)
         if "fault" in order:
             order.setdefault("verb", EXCHANGE)
-            if order["fault"] == "gone":
-                await self.vanish()
-            elif self._server is None:
-                await self.listen()
+            await self.go_or_come_back(order)
         return None
 
     def _take_out(self, slot: int) -> None:
@@ -73,7 +54,6 @@ class SimArray:
             self._cards[slot].power_off()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
         with contextlib.suppress(OSError, asyncio.CancelledError):
             writer.write(b"SIM array twin\n")
             while line := await reader.readline():
@@ -86,8 +66,6 @@ class SimArray:
         for slot, user in tuple(self._users.items()):
             if user is writer:
                 self._free(slot)
-        self._writers.discard(writer)
-        writer.close()
 
     async def _reply(self, writer: asyncio.StreamWriter, text: str) -> None:
         verb, *words = text.split(" ")
@@ -179,7 +157,7 @@ async def main() -> None:
     slots = [int(slot) for slot in given.slots.split(",")]
     array = SimArray(Cards.from_arguments(given), slots, faults)
     await array.listen()
-    await obey(faults, {"address": f"{HOST}:{array.port}"}, array.on_order)
+    await obey(faults, {"address": array.address}, array.on_order)
     await array.vanish()
 
 
