@@ -50,6 +50,17 @@ START_DEADLINE_S = 10.0
 POLL_S = 0.02
 
 
+def _is_listening(port: int) -> bool:
+    """Return whether the driver listens, without connecting: it would take us for a card."""
+    wanted = f"{port:04X}"
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[1].rpartition(":")[2] == wanted and fields[3] == "0A":
+                return True
+    return False
+
+
 def _own_ports() -> tuple[int, TextIO]:
     """Return ports that no other process of tests has, and what keeps them ours while we live."""
     folder = Path(tempfile.gettempdir())
@@ -60,7 +71,11 @@ def _own_ports() -> tuple[int, TextIO]:
         except OSError:
             lock.close()
             continue
-        return FIRST_PORT + number * PORTS, lock
+        first = FIRST_PORT + number * PORTS
+        if any(map(_is_listening, range(first, first + PORTS))):  # its tests were killed
+            lock.close()
+            continue
+        return first, lock
     pytest.fail(f"{PROCESSES} processes have virtual readers", pytrace=False)
 
 
@@ -388,14 +403,3 @@ def _wait_until(what: str, condition: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             pytest.fail(f"not in time: {what}")
         time.sleep(POLL_S)
-
-
-def _is_listening(port: int = VPCD_PORT) -> bool:
-    """Return whether the driver listens, without connecting: it would take us for a card."""
-    wanted = f"{port:04X}"
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[1].rpartition(":")[2] == wanted and fields[3] == "0A":
-                return True
-    return False
