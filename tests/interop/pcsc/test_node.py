@@ -120,8 +120,10 @@ def ask(node: LoggedNode, name: str) -> str:
 
 def test_cards_of_both_protocols_are_served_with_nothing_said_of_them(node):
     for name, seid in ((FIRST, "pcsc-key1.com"), (SECOND, "pcsc-key2.com")):
+        failures = row(node, name)["health"]["failures"]
         assert VERSION in ask(node, name)
         seen = row(node, name)
+        assert seen["health"]["failures"] == failures
         assert (seen["seid"], seen["state"], seen["fault"]) == (seid, "ready", "")
         assert (seen["max_record"], seen["chunk_size"]) == (512, 240)
         assert seen["warm_reset"]
@@ -225,6 +227,17 @@ def test_a_node_ends_while_a_card_is_stuck_and_the_next_one_serves_it(hasty, car
     with configured_node(tmp_path / "next", 0, node={"readers": [{"type": "pcsc"}]}) as after:
         until_served(after, FIRST, SECOND)
         assert VERSION in ask(after, FIRST)
+
+
+def test_cards_that_change_places_keep_their_names_of_both_planes(node, cards, service):
+    service.remove_all()
+    until_served(node)
+    insert(service, FIRST, T1)
+    insert(service, SECOND, T0)
+    until_served(node, FIRST, SECOND)
+    for name, seid in ((FIRST, "pcsc-key1.com"), (SECOND, "pcsc-key2.com")):
+        assert row(node, name)["seid"] == seid  # readers have no serial number: it goes with a card
+        assert VERSION in ask(node, name)
 
 
 def test_a_card_keeps_its_seid_in_another_reader_and_its_double_keeps_both_away(
