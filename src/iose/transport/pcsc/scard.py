@@ -5,7 +5,9 @@ Every call blocks, and lets go of the interpreter's lock while it does (seen wit
 it wraps each of its functions in Py_BEGIN_ALLOW_THREADS).
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
@@ -15,6 +17,11 @@ from iose.wire.errors import IoseError
 
 SCOPE_SYSTEM: Final = 2
 CODE_MASK: Final = 0xFFFFFFFF  # a C long is signed where it has 32 bits
+ALONE_S: Final = 0.5  # a call that takes longer is stuck, and waited for no more
+
+# libpcsclite 1.9.9 walks through all contexts without its lock at the end of SCardDisconnect, and
+# crashes when another thread frees one meanwhile; contexts come and go one call at a time
+_contexts: Final = threading.Lock()
 
 
 class ScardError(IoseError):
@@ -65,13 +72,15 @@ class Scard:
         Raises:
             ScardError: The service is not there.
         """
-        code, context = self._module.SCardEstablishContext(SCOPE_SYSTEM)
+        with _alone():
+            code, context = self._module.SCardEstablishContext(SCOPE_SYSTEM)
         _check(code)
         return int(context)
 
     def release_context(self, context: int) -> None:
         """Give a context up; that it is unknown by now is no error."""
-        self._module.SCardReleaseContext(context)
+        with _alone():
+            self._module.SCardReleaseContext(context)
 
     def list_readers(self, context: int) -> list[str]:
         """Return the names of all readers.
@@ -138,7 +147,8 @@ class Scard:
 
     def disconnect(self, handle: int, how: Disposition) -> None:
         """Let a card or reader go; that it is gone is no error."""
-        self._module.SCardDisconnect(handle, how)
+        with _alone():
+            self._module.SCardDisconnect(handle, how)
 
     def atr(self, handle: int) -> bytes:
         """Return the answer to the last reset.
@@ -177,6 +187,17 @@ def load_scard() -> Scard | None:
         return Scard(import_module("smartcard.scard"))
     except ImportError:
         return None
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep other threads out of what the library keeps of contexts; not for ever."""
+    is_alone = _contexts.acquire(timeout=ALONE_S)
+    try:
+        yield
+    finally:
+        if is_alone:
+            _contexts.release()
 
 
 def _check(code: int) -> None:
