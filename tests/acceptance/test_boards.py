@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from iose.tls.constants import CipherSuite, NamedGroup
-from tests.acceptance.wire import WireClient
+from tests.acceptance.wire import CHIP, WireClient, chip_version
 from tests.support.node import LoggedNode, NodeElement, configured_node, until
 from tests.support.twin import Twin, twin
 from tests.twins.elements import DEMO_PSK
@@ -21,10 +20,6 @@ pytestmark = pytest.mark.timeout(90)
 
 BOARD_KEY = bytes(range(100, 132))
 APDU_S = 1.0
-CHIP = {
-    "suites": (CipherSuite.TLS_AES_128_CCM_SHA256,),
-    "groups": (NamedGroup.SECP256R1,),
-}
 SERIAL = NodeElement("serial-ttyTWIN0", "serial.com", DEMO_PSK, "Client_identity")
 RACSL = NodeElement("racsl-racsl.com", "racsl.com", DEMO_PSK, "Client_identity")
 BOTH = {SERIAL.seid: "ready", RACSL.seid: "ready"}
@@ -62,16 +57,10 @@ def states(node: LoggedNode) -> dict[str, str]:
     return {one["seid"]: one["state"] for one in node.ask("reader.list")["readers"]}
 
 
-def call(node: LoggedNode, element: NodeElement) -> bytes:
-    with WireClient(node, element, **CHIP) as client:
-        assert client.handshake()
-        return client.call(b"?00")
-
-
 @pytest.mark.parametrize("element", [SERIAL, RACSL], ids=["serial", "racsl"])
 def test_a_client_reaches_the_element_by_its_name(node, element):
-    assert call(node, element) == b"iose keystore 1.3"
-    assert call(node, element) == b"iose keystore 1.3"
+    assert chip_version(node, element) == b"iose keystore 1.3"
+    assert chip_version(node, element) == b"iose keystore 1.3"
 
 
 @pytest.mark.parametrize("kind", ["silence", "garbage", "partial"])
@@ -85,7 +74,7 @@ def test_a_fault_ends_one_session_and_the_next_one_works(node, boards, element, 
     node.wait_logged("session.ended", mark, seid=element.seid, reason="element_failed")
     boards[element].fault(None)
     until(lambda: states(node) == BOTH, "the board to be in order")
-    assert call(node, element) == b"iose keystore 1.3"
+    assert chip_version(node, element) == b"iose keystore 1.3"
 
 
 @pytest.mark.parametrize("element", [SERIAL, RACSL], ids=["serial", "racsl"])
@@ -93,7 +82,7 @@ def test_a_board_that_is_gone_is_absent_until_it_is_back(node, boards, element):
     other = RACSL if element is SERIAL else SERIAL
     boards[element].fault("gone")
     until(lambda: states(node)[element.seid] == "absent", "the board to be gone")
-    assert call(node, other) == b"iose keystore 1.3"
+    assert chip_version(node, other) == b"iose keystore 1.3"
     boards[element].fault(None)
     until(lambda: states(node) == BOTH, "the board to be back")
-    assert call(node, element) == b"iose keystore 1.3"
+    assert chip_version(node, element) == b"iose keystore 1.3"

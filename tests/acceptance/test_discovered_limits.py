@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from iose.tls.constants import CipherSuite, NamedGroup
-from tests.acceptance.wire import WireClient
+from tests.acceptance.wire import chip_version
 from tests.support.client_hello import hello_record
 from tests.support.node import PATIENCE_S, LoggedNode, NodeElement, configured_node, until
 from tests.support.twin import twin
@@ -20,11 +19,7 @@ pytestmark = pytest.mark.timeout(90)
 
 OVERFLOW_ALERT = bytes.fromhex("15030300020216")
 LARGEST_RECORD = 16_645
-CHIP = {
-    "suites": (CipherSuite.TLS_AES_128_CCM_SHA256,),
-    "groups": (NamedGroup.SECP256R1,),
-    "middlebox_compatibility": False,
-}
+CARD = NodeElement("sim-701", "key701.com", DEMO_PSK, "Client_identity")
 
 
 @contextmanager
@@ -48,13 +43,6 @@ def answer_to(node: LoggedNode, hello: bytes) -> bytes:
     with socket.create_connection(node.address, PATIENCE_S) as client:
         client.sendall(hello)
         return client.recv(65_536)
-
-
-def talk(node: LoggedNode, **engine: Any) -> bytes:
-    known = NodeElement("sim-701", "key701.com", DEMO_PSK, "Client_identity")
-    with WireClient(node, known, **engine) as client:
-        assert client.handshake()
-        return client.call(b"?00")
 
 
 @pytest.mark.parametrize(
@@ -83,11 +71,11 @@ def test_what_an_element_takes_is_found_and_kept_to(
         else:
             assert answer != OVERFLOW_ALERT
             assert element(node)["health"]["sessions"] == before["sessions"] + 1
-        assert b"keystore" in talk(node, **CHIP)
+        assert b"keystore" in chip_version(node, CARD)
 
 
 def test_what_is_configured_is_not_looked_for(tmp_path: Path):
     with served(tmp_path, max_record=600, chunk_size=100) as node:
         found = element(node)
         assert (found["chunk_size"], found["max_record"]) == (100, 600)
-        assert b"keystore" in talk(node, **CHIP)
+        assert b"keystore" in chip_version(node, CARD)

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from iose.tls.constants import CipherSuite, NamedGroup
-from tests.acceptance.wire import WireClient
+from tests.acceptance.wire import CHIP, WireClient, chip_version
 from tests.support.node import LoggedNode, NodeElement, configured_node, until
 from tests.support.twin import Twin, twin
 from tests.twins.elements import DEMO_PSK
@@ -17,10 +16,6 @@ from tests.twins.elements import DEMO_PSK
 pytestmark = pytest.mark.timeout(90)
 
 APDU_S = 1.0
-CHIP = {
-    "suites": (CipherSuite.TLS_AES_128_CCM_SHA256,),
-    "groups": (NamedGroup.SECP256R1,),
-}
 BOARD = NodeElement("1004", "key4.com", DEMO_PSK, "Client_identity")
 PART = NodeElement("1010", "key10.com", DEMO_PSK, "Client_identity")
 ADDRESSES = {BOARD: 4, PART: 10}
@@ -52,16 +47,10 @@ def states(node: LoggedNode) -> dict[str, str]:
     return {one["seid"]: one["state"] for one in node.ask("reader.list")["readers"]}
 
 
-def call(node: LoggedNode, element: NodeElement) -> bytes:
-    with WireClient(node, element, **CHIP) as client:
-        assert client.handshake()
-        return client.call(b"?00")
-
-
 @ELEMENTS
 def test_a_client_reaches_the_element_by_its_name(node, element):
-    assert call(node, element) == VERSION
-    assert call(node, element) == VERSION
+    assert chip_version(node, element) == VERSION
+    assert chip_version(node, element) == VERSION
 
 
 @pytest.mark.parametrize("kind", ["silence", "crc", "garbage", "partial"])
@@ -73,10 +62,10 @@ def test_a_fault_ends_one_session_and_the_next_one_works(node, bus, element, kin
     with WireClient(node, element, **CHIP) as client:
         assert not client.handshake()
     node.wait_logged("session.ended", mark, seid=element.seid, reason="element_failed")
-    assert call(node, other) == VERSION
+    assert chip_version(node, other) == VERSION
     bus.fault(None)
     until(lambda: states(node) == BOTH, "the device to be in order")
-    assert call(node, element) == VERSION
+    assert chip_version(node, element) == VERSION
 
 
 @ELEMENTS
@@ -84,7 +73,7 @@ def test_a_device_that_is_gone_is_an_empty_slot_until_it_is_back(node, bus, elem
     other = PART if element is BOARD else BOARD
     bus.fault("gone", address=ADDRESSES[element])
     until(lambda: states(node)[element.seid] == "empty", "the device to be gone")
-    assert call(node, other) == VERSION
+    assert chip_version(node, other) == VERSION
     bus.fault(None)
     until(lambda: states(node) == BOTH, "the device to be back")
-    assert call(node, element) == VERSION
+    assert chip_version(node, element) == VERSION

@@ -14,11 +14,10 @@ import pytest
 
 from iose.client.racs import BlockingRacsClient
 from iose.iso7816.apdu import CommandApdu
-from iose.tls.constants import CipherSuite, NamedGroup
 from iose.transport.errors import RacsRefusedError
 from iose.transport.racs_client import RacsEndpoint
 from iose.transport.racs_link import identity_files
-from tests.acceptance.wire import WireClient
+from tests.acceptance.wire import CHIP, WireClient
 from tests.support.node import LoggedNode, NodeElement, configured_node, until
 from tests.support.twin import Twin, twin
 from tests.twins.elements import DEMO_PSK
@@ -31,11 +30,6 @@ OTHERS = [slot for slot in SLOTS if slot != STUCK]
 APDU_S = 8.0
 START_S = 60.0  # 32 elements are looked into, one after the other in the twin
 VERSION = b"iose keystore 1.3"
-CHIP = {
-    "suites": (CipherSuite.TLS_AES_128_CCM_SHA256,),
-    "groups": (NamedGroup.SECP256R1,),
-    "middlebox_compatibility": False,
-}
 OPERATOR = {"user": "operator", "elements": ["*"], "verbs": ["*"], "aids": ["*"]}
 GET_STATUS = CommandApdu(0, 0x87, 0, 0, le=4).encode()
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from iose.client.racs import BlockingRacsClient
-from iose.tls.constants import AlertDescription, CipherSuite, NamedGroup
+from iose.tls.constants import AlertDescription
 from iose.transport.racs_client import RacsEndpoint
-from tests.acceptance.wire import WireClient
+from tests.acceptance.wire import CHIP, WireClient, chip_version
 from tests.support.node import LoggedNode, NodeElement, configured_node, until
 from tests.support.twin import Twin, twin
 from tests.twins.elements import DEMO_PSK
@@ -22,10 +22,6 @@ APDU_S = 1.0
 RULE = {"user": "operator", "elements": ["*"], "verbs": ["*"], "aids": ["*"]}
 RACS = {"listen": ["127.0.0.1:0"], "rules": [RULE]}
 SELECT = bytes.fromhex("00A4040006010203040500")
-CHIP = {
-    "suites": (CipherSuite.TLS_AES_128_CCM_SHA256,),
-    "groups": (NamedGroup.SECP256R1,),
-}
 
 
 def table(array: Twin, **given: Any) -> dict[str, Any]:
@@ -75,9 +71,7 @@ def served(node: LoggedNode) -> set[str]:
 
 def call(node: LoggedNode, slot: int) -> bytes:
     """Open a session with a card, and return what it says of itself."""
-    with WireClient(node, element(slot), **CHIP) as client:
-        assert client.handshake()
-        return client.call(b"?00")
+    return chip_version(node, element(slot))
 
 
 def rows(node: LoggedNode) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from iose.iso7816.apdu import CommandApdu
-from iose.tls.constants import CipherSuite, NamedGroup
 from iose.transport.bank import SlotState
 from iose.transport.errors import (
     CardRemovedError,
@@ -20,7 +19,7 @@ from iose.transport.errors import (
 )
 from iose.transport.racs_bank import RacsBank
 from iose.transport.racs_link import RacsEndpoint
-from tests.acceptance.wire import WireClient
+from tests.acceptance.wire import CHIP, WireClient
 from tests.support.certificates import issue, make_authority
 from tests.support.node import NodeElement, configured_node, until
 from tests.support.twin import Twin, twin
@@ -31,10 +30,6 @@ pytestmark = pytest.mark.timeout(90)
 SELECT = CommandApdu(0, 0xA4, 4, 0, bytes.fromhex("010203040500"))
 PATIENCE_S = 20.0
 APDU_S = 1.0
-CHIP = {
-    "suites": (CipherSuite.TLS_AES_128_CCM_SHA256,),
-    "groups": (NamedGroup.SECP256R1,),
-}
 
 
 @pytest.fixture(scope="module")

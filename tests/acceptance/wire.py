@@ -11,11 +11,15 @@ from typing import Any
 
 from iose.crypto.pyca import PycaCrypto
 from iose.tls import AlertReceived, ClientConfig, ClientEngine, EngineConfig, PreSharedKey
-from iose.tls.constants import AlertDescription
+from iose.tls.constants import AlertDescription, CipherSuite, NamedGroup
 from iose.tls.events import ApplicationData, HandshakeComplete, PeerClosed
 from tests.support.node import PATIENCE_S, LoggedNode, NodeElement
 
 HEADER_SIZE = 5
+CHIP: dict[str, Any] = {  # what elements with the limits of chips understand
+    "suites": (CipherSuite.TLS_AES_128_CCM_SHA256,),
+    "groups": (NamedGroup.SECP256R1,),
+}
 Spoil = Callable[[int, bytes], bytes]
 """Given the number of a record and the record, returns what is sent in its place."""
 
@@ -216,3 +220,10 @@ def assert_serves(node: LoggedNode, element: NodeElement) -> None:
         assert client.handshake(), client.alert
         assert client.call(b"?00").startswith(b"iose keystore")
         assert client.goodbye() is AlertDescription.CLOSE_NOTIFY
+
+
+def chip_version(node: LoggedNode, element: NodeElement) -> bytes:
+    """Run a session with an element that has the limits of a chip, and return its version."""
+    with WireClient(node, element, **CHIP) as client:
+        assert client.handshake()
+        return client.call(b"?00")

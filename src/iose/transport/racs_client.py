@@ -178,7 +178,7 @@ class RacsConnection:
         Raises:
             TransportError: No answer; the connection is of no more use.
         """
-        return self._decoded(await self.transmit_raw(command.encode()))
+        return ResponseApdu.decode(await self.transmit_raw(command.encode()))
 
     async def transmit_raw(self, command: bytes) -> bytes:
         """Return the raw answer to a command sent as it is; the server may clear its channel.
@@ -316,7 +316,7 @@ class RacsConnection:
                 self._pooled.link.abort()
                 raise TransportError(self._reader.name, "expected an answer to each command")
             self._apdus += len(steps)
-            answers = [self._decoded(self._answer(line)) for line in response.lines]
+            answers = [ResponseApdu.decode(self._answer(line)) for line in response.lines]
         else:
             stopped = _stopped(failure, len(steps))
             if stopped is None:
@@ -343,7 +343,7 @@ class RacsConnection:
     async def _transmit_fetching(self, command: CommandApdu) -> ResponseApdu:
         self._apdus += 1
         status = await self._obey(self._draining_line(command))
-        response = self._decoded(self._answer(status))
+        response = ResponseApdu.decode(self._answer(status))
         self._learn(response)
         return response
 
@@ -365,9 +365,6 @@ class RacsConnection:
         except DecodeError as error:
             self._pooled.link.abort()
             raise CardRemovedError(self._reader.name, str(error)) from error
-
-    def _decoded(self, answer: bytes) -> ResponseApdu:
-        return ResponseApdu.decode(answer)  # it was seen to have a status word
 
 
 def succeeded(name: str, response: RacsResponse) -> StatusLine:
