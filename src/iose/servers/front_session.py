@@ -230,13 +230,13 @@ class FrontSession(asyncio.Protocol):
             connection = await self._connect(route)
             try:
                 await shuttle(self._bridge, connection, self)
+            except TransportError as error:  # told before the element is let go, which takes time
+                self._fail_element(error)
             finally:
                 self.apdus = connection.apdus
                 await connection.close()
-        except (NoReaderError, CardBusyError) as error:
-            self._fail_element(error, EndReason.ELEMENT_UNAVAILABLE)
         except TransportError as error:
-            self._fail_element(error, EndReason.ELEMENT_FAILED)
+            self._fail_element(error)
         finally:
             self._judge(route)
 
@@ -288,7 +288,9 @@ class FrontSession(asyncio.Protocol):
     def _evict(self) -> None:
         self.end(EndReason.PREEMPTED, BUSY_ALERT)
 
-    def _fail_element(self, error: TransportError, reason: EndReason) -> None:
+    def _fail_element(self, error: TransportError) -> None:
+        is_away = isinstance(error, NoReaderError | CardBusyError)
+        reason = EndReason.ELEMENT_UNAVAILABLE if is_away else EndReason.ELEMENT_FAILED
         log.warning("element.failed", session=self.number, error=str(error))
         self._bridge.fail(reason, BUSY_ALERT)
 
@@ -404,7 +406,7 @@ class FrontSession(asyncio.Protocol):
         elif reason is EndReason.HANDSHAKE_TIMEOUT and is_elements_turn and self.route is not None:
             error = f"no answer in {self._config.handshake_s} s"
             fault = TransportTimeoutError(self.route.reader.name, error)
-            self._fail_element(fault, EndReason.ELEMENT_FAILED)
+            self._fail_element(fault)
             self._stop()
         else:
             self.end(reason, BUSY_ALERT if reason is EndReason.QUEUE_TIMEOUT else None)

@@ -64,6 +64,7 @@ async def test_a_session_of_the_front_whose_element_is_taken_out():
         await client.send(record(b"?"))
         await rig.until(lambda: not reader.health.connections)
         rig.front.end_sessions("1", EndReason.ELEMENT_REMOVED)
+        assert rig.logged("element.failed")[0]["error"] == "1: gone"
         await reader.settle()
         assert lock.holder is not None
         reader.scripted.closing.set()
