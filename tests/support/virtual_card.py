@@ -273,6 +273,8 @@ class VirtualService:
 
     def start(self) -> None:
         """Start it, and return when its readers are there."""
+        taken = [port for port in self.ports if _is_listening(port)]
+        assert not taken, f"another service of this process has the ports {taken}"
         with self._listen() as listener:
             self._hand_over(listener)
         for port in self.ports:

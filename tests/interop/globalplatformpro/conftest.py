@@ -10,7 +10,7 @@ from tests.support.rng import SeededRng
 from tests.support.virtual_card import VirtualCard, virtual_reader
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory):
     with virtual_reader(tmp_path_factory.mktemp("pcsc")):
         yield
