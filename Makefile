@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 PURE_ROOMS := wire,iso7816,crypto,protocols,globalplatform,tls,applet_api,applet_commands,applets,card,bridge
-# The peer tests wait for other programs: two workers keep two cores busy.
-TEST_WORKERS ?= 2
+# The peer tests wait for other programs: three workers keep two cores busy.
+TEST_WORKERS ?= 3
 TESTS ?= tests
 SHELL := bash
 

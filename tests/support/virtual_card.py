@@ -47,6 +47,8 @@ os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
 os.execv(sys.argv[2], sys.argv[2:])
 """  # sd_listen_fds(3)
 START_DEADLINE_S = 10.0
+INSERTIONS = 3  # of one card: seen once in a thousand, on a busy machine, that pcscd misses one
+INSERTION_S = 5.0
 POLL_S = 0.02
 
 
@@ -167,16 +169,23 @@ class VirtualCard:
         self._atr = card.power_on()
         self._answers = threading.Event()
         self._answers.set()
-        self._socket = socket.create_connection(address)
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-        is_seen = False
-        try:
-            _wait_until("the service sees the card", lambda: has_card(reader))
-            is_seen = True
-        finally:
-            if not is_seen:
-                self.pull()
+        for _ in range(INSERTIONS):
+            self._socket = socket.create_connection(address)
+            self._thread = threading.Thread(target=self._serve, daemon=True)
+            self._thread.start()
+            if self._is_seen():
+                return
+            self.pull()
+        pytest.fail("not in time: the service sees the card")
+
+    def _is_seen(self) -> bool:
+        """Wait until the service sees the card, and say whether it did while the driver held it."""
+        deadline = time.monotonic() + INSERTION_S
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            if has_card(self.reader):
+                return True
+            time.sleep(POLL_S)
+        return False
 
     def hold(self) -> None:
         """Answer no command until ``answer``."""
