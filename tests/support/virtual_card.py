@@ -47,7 +47,7 @@ os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
 os.execv(sys.argv[2], sys.argv[2:])
 """  # sd_listen_fds(3)
 START_DEADLINE_S = 10.0
-INSERTIONS = 3  # of one card: seen once in a thousand, on a busy machine, that pcscd misses one
+INSERTIONS = 3  # of one card: a busy service now and then misses one
 INSERTION_S = 5.0
 POLL_S = 0.02
 
