@@ -110,11 +110,10 @@ class ElementHostServer:
 
     async def stop(self) -> None:
         """Stop listening, close the connections and power every element off."""
+        self._close_sessions()
         if self._server is not None:
             await stop_accepting(self._server)
-        for session in list(self._sessions):
-            session.close()
-        if self._server is not None:
+            self._close_sessions()  # of who came last
             await self._server.wait_closed()
 
     def add_session(self, session: "HostSession") -> None:
@@ -124,6 +123,10 @@ class ElementHostServer:
     def remove_session(self, session: "HostSession") -> None:
         """Forget a connection that ended."""
         self._sessions.discard(session)
+
+    def _close_sessions(self) -> None:
+        for session in list(self._sessions):
+            session.close()
 
 
 class HostSession(asyncio.Protocol):

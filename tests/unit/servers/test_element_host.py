@@ -254,9 +254,11 @@ async def test_powers_off_the_rest_where_one_cannot_be_released(path):
 async def test_has_powered_everything_off_when_it_has_stopped(path):
     async with Rig(path) as rig:
         await (await rig.link.reader("1").connect()).transmit_batch([])
-        await rig.host.stop()
+        stopping = asyncio.ensure_future(rig.host.stop())
+        await asyncio.sleep(0)
         assert rig.element.power == ["on", "off"]
         assert (rig.rack.in_use, rig.host.holders) == ([], {})
+        await stopping
 
 
 async def test_fails_what_waits_when_the_host_dies_and_works_when_it_is_back(path):
